@@ -1,0 +1,3 @@
+"""MeshClaw: delegate work, not tokens."""
+
+__version__ = "0.1.0"

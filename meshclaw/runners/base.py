@@ -1,0 +1,50 @@
+"""A Runner carries out one Attempt and hands back a Candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from meshclaw.budgets import BudgetMeter
+from meshclaw.messages import Effort, Message
+from meshclaw.providers.base import Provider
+from meshclaw.runs import Candidate
+from meshclaw.tools.base import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a Runner needs to know of the work.
+
+    `model` is the provider's own id. `system` is the task's text, `prompt` fully rendered. `history`
+    holds the messages already exchanged, oldest first. `max_output` is in tokens.
+    """
+
+    model: str
+    prompt: str
+    system: str = ""
+    effort: Effort | None = None
+    schema: Mapping[str, Any] | None = None
+    max_output: int = 8_192
+    cache_key: str = ""
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The doors that a Runner may use; nothing unmetered is ever handed out.
+
+    `record` writes one transcript line (durable when it returns) and tells whoever watches.
+    """
+
+    provider: Provider
+    toolbox: Toolbox
+    budget: BudgetMeter
+    record: Callable[..., Awaitable[None]]
+
+
+class Runner(Protocol):
+    async def run(self, job: Job, context: RunContext) -> Candidate:
+        """Works until an answer, a limit or a refusal. Raises ProviderError and LedgerError only."""
+        ...
