@@ -6,6 +6,8 @@ them: a response that was paid for is recorded before anything in it can fail to
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -204,3 +206,21 @@ def decode_response(data: Mapping[str, Any]) -> Response:
         tier=data["tier"],
         wire_stop=data["wire_stop"],
     )
+
+
+def request_digest(request: Request) -> str:
+    """SHA-256 in hex over everything in a request that the model reads, and its output limit.
+
+    Two requests with the same digest ask a provider for the same thing.
+    """
+    content = {
+        "model": request.model,
+        "system": request.system,
+        "tools": [[spec.name, spec.description, spec.parameters] for spec in request.tools],
+        "messages": [encode_message(message) for message in request.messages],
+        "max_output": request.max_output,
+        "effort": request.effort,
+        "schema": request.schema,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

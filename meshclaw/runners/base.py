@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshclaw.budgets import BudgetMeter
-from meshclaw.messages import Effort, Message
+from meshclaw.messages import DEFAULT_MAX_OUTPUT, Effort
 from meshclaw.providers.base import Provider
 from meshclaw.runs import Candidate
-from meshclaw.tools.base import Toolbox
+from meshclaw.tools.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """All that a Runner needs to know of the work.
 
-    `model` is the provider's own id. `system` is the task's text, `prompt` fully rendered. `history`
-    holds the messages already exchanged, oldest first. `max_output` is in tokens.
+    `model` is the provider's own id. `system` is the task's text, `prompt` fully rendered.
+    `max_output` is in tokens; `timeout` bounds one call, in seconds.
     """
 
     model: str
@@ -26,9 +26,9 @@ class Job:
     system: str = ""
     effort: Effort | None = None
     schema: Mapping[str, Any] | None = None
-    max_output: int = 8_192
+    max_output: int = DEFAULT_MAX_OUTPUT
+    timeout: float = 600.0
     cache_key: str = ""
-    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""`call` entries, from what came back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from meshclaw.ledger.entry import Call
+from meshclaw.messages import Response
+from meshclaw.pricing import Cost
+from meshclaw.usage import Usage, UsageSource
+
+
+def settled_call(entry: Call, response: Response, cost: Cost, *, over_reserve: bool = False) -> Call:
+    """The `call` entry of a response that was received, whenever it is written."""
+    entry = with_usage(entry, response.usage, response.usage_source)
+    return replace(
+        entry,
+        status="ok",
+        served_model=response.served_model,
+        response_id=response.response_id,
+        wire_usage=response.wire_usage,
+        tier=response.tier,
+        cost_nusd=cost.nusd,
+        cost_state=cost.state,
+        rates=cost.rates,
+        price_source=cost.source,
+        possibly_billed=cost.nusd is None,
+        over_reserve=over_reserve,
+    )
+
+
+def call_usage(entry: Call) -> Usage:
+    """The usage that a `call` entry holds."""
+    return Usage(
+        entry.input, entry.cache_read, entry.cache_write, entry.output, entry.reasoning, entry.split_assumed
+    )
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, as the ledger writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def with_usage(entry: Call, usage: Usage, source: UsageSource) -> Call:
+    return replace(
+        entry,
+        input=usage.input,
+        cache_read=usage.cache_read,
+        cache_write=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
+        split_assumed=usage.split_assumed,
+        usage_source=source.value,
+    )
