@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from meshclaw.ledger.entry import Call
 from meshclaw.messages import Response
-from meshclaw.pricing import Cost
-from meshclaw.usage import Usage, UsageSource
+from meshclaw.pricing import Cost, CostState
+from meshclaw.usage import ZERO, Usage, UsageSource
 
 
 def settled_call(entry: Call, response: Response, cost: Cost, *, over_reserve: bool = False) -> Call:
@@ -53,3 +54,23 @@ def with_usage(entry: Call, usage: Usage, source: UsageSource) -> Call:
         split_assumed=usage.split_assumed,
         usage_source=source.value,
     )
+
+
+def total_usage(calls: Iterable[Call]) -> Usage:
+    """All calls' usage added up; a bucket that is unknown in one call is unknown in the sum."""
+    return sum((call_usage(call) for call in calls), ZERO)
+
+
+def total_cost(calls: Iterable[Call]) -> Cost:
+    """All calls' cost; the state is that of the least certain call."""
+    states: tuple[CostState, ...] = ("unknown", "unpriced", "estimated")
+    total = 0
+    worst: CostState = "priced"
+    for call in calls:
+        if call.cost_nusd is not None:
+            total += call.cost_nusd
+        if call.cost_state != "priced" and (
+            worst == "priced" or states.index(call.cost_state) < states.index(worst)
+        ):
+            worst = call.cost_state
+    return Cost(total if worst == "priced" else None, worst)
