@@ -1,0 +1,40 @@
+"""The composition root: settings, files and plug-ins become a Dispatcher's parts.
+
+Besides `cli`, nothing else reads the environment. Nothing is imported, opened or made before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the operator said on the command line for one run.
+
+    `budget` holds limits as text (`{"usd": "0.5"}`); `stdin` gives standard input's bytes and is None
+    when there is none to read; `interactive` says that a person watches a terminal.
+    """
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    model: str | None = None
+    runner: str | None = None
+    allow_run: tuple[str, ...] = ()
+    allow_write: tuple[str, ...] = ()
+    no_sandbox: bool = False
+    budget: Mapping[str, str] = field(default_factory=dict)
+    stdin: Callable[[], bytes] | None = None
+    interactive: bool = False
+    output: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSource:
+    """Where a task comes from: `project`, `user` or `built-in`."""
+
+    name: str
+    path: Path
+    origin: str
