@@ -1,7 +1,4 @@
-"""The composition root: settings, files and plug-ins become a Dispatcher's parts.
-
-Besides `cli`, nothing else reads the environment. Nothing is imported, opened or made before it is needed.
-"""
+"""What an operator says on the command line, and where tasks come from: plain values."""
 
 from __future__ import annotations
 

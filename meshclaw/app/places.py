@@ -1,0 +1,97 @@
+"""Where things are: the project, its tasks, and the user's folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from meshclaw.app.options import TaskSource
+from meshclaw.errors import Problem, ProblemsError
+
+SETTINGS_FILE = "meshclaw.yaml"
+TASK_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The user's folders, as the platform names them; XDG variables hold on Linux."""
+
+    config: Path
+    data: Path
+    cache: Path
+
+
+def user_folders(environment: Mapping[str, str]) -> Folders:
+    """The folders of the user that `environment` belongs to.
+
+    A cron job without HOME gets the account's home from the password database, as `~` does.
+    """
+    from platformdirs import PlatformDirs
+
+    dirs = PlatformDirs("meshclaw", appauthor=False)
+    if environment.get("HOME") or os.name != "posix":
+        return Folders(dirs.user_config_path, dirs.user_data_path, dirs.user_cache_path)
+    import pwd
+
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return Folders(
+        home / ".config" / "meshclaw", home / ".local" / "share" / "meshclaw", home / ".cache" / "meshclaw"
+    )
+
+
+def find_project(cwd: Path) -> Path:
+    """The nearest folder upwards that holds `meshclaw.yaml`, else the one that holds `.git`, else `cwd`.
+
+    A `meshclaw.yaml` above the enclosing repository's root is not this project's.
+    """
+    for folder in (cwd, *cwd.parents):
+        if (folder / SETTINGS_FILE).is_file():
+            return folder
+        if (folder / ".git").exists():
+            return folder
+    return cwd
+
+
+def example_tasks() -> Path:
+    """The folder of the example tasks: in the package when installed, beside it in a checkout."""
+    package = Path(str(files("meshclaw")))
+    installed = package / "example_tasks"
+    return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def list_sources(places: Mapping[str, Path]) -> list[TaskSource]:
+    """All tasks by name; of two with one name, the first place's goes. `places` maps origin to folder."""
+    found: dict[str, TaskSource] = {}
+    for origin, folder in places.items():
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.glob(f"*{TASK_SUFFIX}")):
+            found.setdefault(path.stem, TaskSource(path.stem, path, origin))
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def find_source(name: str, places: Mapping[str, Path], cwd: Path) -> TaskSource:
+    """The task called `name`, or the file at that path. Raises ProblemsError with a suggestion."""
+    if "/" in name or name.endswith((TASK_SUFFIX, ".yml")):
+        path = cwd / name
+        if path.is_file():
+            return TaskSource(path.stem, path, "file")
+        raise ProblemsError([Problem(name, 0, 0, "there is no such task file")])
+    sources = {source.name: source for source in list_sources(places)}
+    if name in sources:
+        return sources[name]
+    close = get_close_matches(name, list(sources), n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "`meshclaw tasks list` shows what there is"
+    raise ProblemsError([Problem("task", 0, 0, f"unknown task '{name}'", hint)])
+
+
+def shown_path(path: Path, cwd: Path) -> str:
+    """`path` as a person in `cwd` would write it."""
+    try:
+        return str(path.relative_to(cwd))
+    except ValueError:
+        return str(path)
