@@ -1,16 +1,23 @@
 """The facts that a ledger holds, and the contract of whoever keeps them.
 
 Every kind of entry is one frozen dataclass; its fields are the line's keys, in this order, after
-`v` (format version, 1), `kind`, `at` (RFC 3339, UTC, milliseconds) and `id`.
+`v` (format version, 1) and `kind`. `at` is RFC 3339, UTC, milliseconds. `h` is the line's hash in the
+chain, 64 hex digits: set on an entry that was read, computed (whatever was given) when one is appended,
+and no part of what makes two entries equal. A `Correction` names its entry by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from msgspec import Meta
 
 from meshclaw.errors import Problem
+
+Count = Annotated[int, Meta(ge=0)]
+"""A whole number, never negative: tokens, or money in 10^-9 USD. A line that says otherwise is refused."""
 
 CallStatus = Literal["ok", "refused", "error", "aborted"]
 CostState = Literal["priced", "unpriced", "estimated", "unknown"]
@@ -32,9 +39,10 @@ class Reserve:
     attempt: int
     step: int
     model: str
-    tokens: int
-    cost_nusd: int | None
+    tokens: Count
+    cost_nusd: Count | None
     expires: str
+    h: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +66,16 @@ class Call:
     model: str
     served_model: str | None = None
     response_id: str | None = None
-    input: int | None = None
-    cache_read: int | None = None
-    cache_write: Mapping[str, int] | None = None
-    output: int | None = None
-    reasoning: int | None = None
+    input: Count | None = None
+    cache_read: Count | None = None
+    cache_write: Mapping[str, Count] | None = None
+    output: Count | None = None
+    reasoning: Count | None = None
     split_assumed: bool = False
     usage_source: UsageSourceName = "absent"
     wire_usage: Mapping[str, Any] | None = None
     tier: str | None = None
-    cost_nusd: int | None = None
+    cost_nusd: Count | None = None
     cost_state: CostState = "unknown"
     rates: Mapping[str, str] | None = None
     price_source: str | None = None
@@ -76,6 +84,7 @@ class Call:
     milliseconds: int | None = None
     retry: int = 0
     recovered: bool = False
+    h: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +103,12 @@ class RunEnd:
     attempts: int = 1
     steps: int = 0
     calls: int = 0
-    input: int | None = 0
-    cache_read: int | None = 0
-    cache_write: Mapping[str, int] | None = field(default_factory=dict)
-    output: int | None = 0
-    reasoning: int | None = 0
-    cost_nusd: int | None = 0
+    input: Count | None = 0
+    cache_read: Count | None = 0
+    cache_write: Mapping[str, Count] | None = field(default_factory=dict)
+    output: Count | None = 0
+    reasoning: Count | None = 0
+    cost_nusd: Count | None = 0
     cost_state: CostState = "priced"
     checks: tuple[Mapping[str, Any], ...] = ()
     result_digest: str | None = None
@@ -112,6 +121,7 @@ class RunEnd:
     trigger: Literal["hand", "schedule"] = "hand"
     milliseconds: int | None = None
     started: str
+    h: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,7 @@ class Verdict:
     verdict: Literal["accepted", "rejected"]
     by: str
     why: str = ""
+    h: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ class Correction:
     entry: str
     fields: Mapping[str, Any]
     why: str
+    h: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +156,10 @@ class Rotation:
     kind: ClassVar[str] = "rotation"
     at: str
     previous: str
-    size: int
+    size: Count
     sha256: str
     last_hash: str
+    h: str = field(default="", compare=False, repr=False)
 
 
 Entry = Reserve | Call | RunEnd | Verdict | Correction | Rotation
