@@ -18,7 +18,8 @@ import anyio.to_thread
 from meshclaw.errors import FailureKind, ProviderError
 from meshclaw.messages import Message, Request, Response, StopReason, Text, ToolCall
 from meshclaw.providers.base import Sink
-from meshclaw.providers.local_template import read_turn, render, turn_schema
+from meshclaw.providers.local_template import read_turn, render
+from meshclaw.providers.local_turn import turn_schema
 from meshclaw.usage import UNKNOWN, Usage, UsageSource
 
 BATCH = 128
@@ -38,6 +39,7 @@ class LocalProvider:
 
     overhead_tokens = 64
     free = True
+    nudge = True
 
     def __init__(
         self, weights: Path, *, name: str = "local", window: int = 16_384, threads: int | None = None
@@ -165,7 +167,7 @@ def _body(request: Request) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
         "return_progress": True,
     }
-    schema = turn_schema(request.tools, request.schema) if request.tools else request.schema
+    schema = turn_schema(request) if request.tools else request.schema
     if schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(schema)}}
     return body
@@ -223,9 +225,9 @@ class _Stream:
         stop = StopReason.ANSWER
         if self.finish == "length":
             stop = StopReason.MAX_OUTPUT
-        elif parts and isinstance(parts[0], ToolCall):
+        elif any(isinstance(part, ToolCall) for part in parts or ()):
             stop = StopReason.TOOL_CALLS
-        elif request.tools and parts and isinstance(parts[0], Text):
+        if request.tools and parts and isinstance(parts[0], Text):
             anyio.from_thread.run_sync(self.sink.text, parts[0].text)
         return Response(
             message=Message("assistant", parts or (Text(text),)),

@@ -1,51 +1,72 @@
 """How the embedded model is asked to work with tools, and how its turn is read.
 
 The model's own template for tool calls is of no use: Qwen2.5-Coder writes a JSON block instead. So each
-turn with tools is one JSON object, held to a schema while it is generated: either a call or the answer.
+turn with tools is one JSON object, held to a schema while it is generated: a call, or the answer. What
+a turn may be narrows with the history (`local_turn`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from meshclaw.messages import Message, Text, ToolCall, ToolResult, ToolSpec
 
 IDENTITY = "You are a careful assistant that does an engineer's work exactly as it is asked for."
 """Stands in for a missing system text; without one the model invents an identity."""
 
-ANSWER = "answer"
-"""The key of a turn that ends the work."""
+THOUGHT, DONE, ANSWER = "thought", "done", "answer"
+"""Keys of a turn, in the order in which the model writes them: it decides before it acts."""
 
 HOW = """\
 You do the work yourself with tools, one step at a time. Each of your turns is one JSON object:
-{{"tool": NAME, "arguments": {{...}}}} to use a tool, or
-{{"answer": TEXT}} only when the work is done, with the result of what was asked for.
-Never claim what no tool result shows. Never make the same call twice.
-
+{{"thought": WHAT IS STILL TO DO, "done": false, "tool": NAME, "arguments": {{...}}}} to use a tool, or
+{{"thought": WHY IT IS DONE, "done": true, "answer": TEXT}} when all was done, with the result asked for.
+You know nothing of a file until you have read it. Nothing is done until a tool has done it.
+{tips}
 Tools:
 {tools}"""
 
+TIPS = {
+    "edit": "To change a file: read it, then edit. old is whole lines copied from it, new is these lines as"
+    " they should be (\\n between lines).",
+    "write": "Write makes new files only.",
+    "shell": "Rename, delete, count, run and replace everywhere with shell: mv, rm, wc -l, python3,"
+    " sed -i 's/old/new/g' FILE.",
+}
+"""What a small model does not think of by itself, for tools of these names."""
+
+REMINDER = "\n\nThe job: {job}\nIs every part of it done by a tool? If not, use the next tool."
+"""Ends each message with tool results, so that the job is the last thing that is read, not the first."""
+
+MOST_REMINDED = 500
+"""Characters of the job that are repeated."""
+
 
 def render(system: str, messages: Iterable[Message], tools: Sequence[ToolSpec]) -> list[dict[str, str]]:
-    """The conversation as role and content only, alternating, the system text first."""
+    """The conversation as role and content only, the system text first.
+
+    A longer history begins with what a shorter one was rendered to, so that the runtime's cache holds.
+    """
     text = system.strip() or IDENTITY
     if tools:
-        text += "\n\n" + HOW.format(tools="\n".join(signature(tool) for tool in tools))
+        tips = "".join(f"{TIPS[tool.name]}\n" for tool in tools if tool.name in TIPS)
+        text += "\n\n" + HOW.format(tips=tips, tools="\n".join(signature(tool) for tool in tools))
     rendered = [{"role": "system", "content": text}]
     names: dict[str, str] = {}
+    job = ""
     for message in messages:
-        content = _content(message, names, bool(tools))
-        if rendered[-1]["role"] == message.role:
-            rendered[-1]["content"] += "\n\n" + content
-        else:
-            rendered.append({"role": message.role, "content": content})
+        content = _turn(message, names) if tools and message.role == "assistant" else _said(message, names)
+        if tools and job and message.role == "user":
+            content += REMINDER.format(job=job)
+        if not job:
+            job = content[:MOST_REMINDED]
+        rendered.append({"role": message.role, "content": content})
     return rendered
 
 
 def signature(tool: ToolSpec) -> str:
-    """`- read(path: string, start?: integer): Reads a file.`: a tenth of the tokens of its schema."""
+    """`- read(path: string; start?: integer): Reads a file.`: a fraction of its schema's tokens."""
     required = tool.parameters.get("required", ())
     parts = []
     for name, schema in tool.parameters.get("properties", {}).items():
@@ -55,46 +76,37 @@ def signature(tool: ToolSpec) -> str:
     return f"- {tool.name}({'; '.join(parts)}): {tool.description}"
 
 
-def turn_schema(tools: Sequence[ToolSpec], answer: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What one turn may be: a call of any of the tools, or the answer (fitting `answer` when given)."""
-    shapes = [_closed({"tool": {"const": tool.name}, "arguments": dict(tool.parameters)}) for tool in tools]
-    return {"anyOf": [*shapes, _closed({ANSWER: dict(answer or {"type": "string"})})]}
-
-
 def read_turn(text: str, call_id: str) -> tuple[Text | ToolCall, ...] | None:
-    """The parts of a turn that was held to `turn_schema`; None when it broke off before its end."""
+    """The parts of a turn that was held to its schema; None when it broke off before its end."""
     try:
         turn = json.loads(text)
     except ValueError:
         return None
-    if "tool" in turn:
-        return (ToolCall(call_id, turn["tool"], json.dumps(turn["arguments"], ensure_ascii=False)),)
-    answer = turn[ANSWER]
-    return (Text(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)),)
+    if turn[DONE]:
+        answer = turn[ANSWER]
+        return (Text(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)),)
+    call = ToolCall(call_id, turn["tool"], json.dumps(turn["arguments"], ensure_ascii=False))
+    return (Text(turn[THOUGHT]), call)
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _content(message: Message, names: dict[str, str], with_tools: bool) -> str:
+def _said(message: Message, names: dict[str, str]) -> str:
     pieces = []
     for part in message.parts:
-        match part:
-            case Text(text):
-                said = with_tools and message.role == "assistant"
-                pieces.append(json.dumps({ANSWER: text}, ensure_ascii=False) if said else text)
-            case ToolCall(id, name, arguments):
-                names[id] = name
-                pieces.append(f'{{"tool": {json.dumps(name)}, "arguments": {arguments}}}')
-            case ToolResult(call_id, content, is_error):
-                head = f"{'Error from' if is_error else 'Result of'} {names.get(call_id, 'the tool')}:"
-                pieces.append(f"{head}\n{content}")
-            case _:
-                pass
+        if isinstance(part, Text):
+            pieces.append(part.text)
+        elif isinstance(part, ToolResult):
+            outcome = "failed" if part.is_error else "worked"
+            pieces.append(f"{names.get(part.call_id, 'the tool')} {outcome}:\n{part.content}")
     return "\n".join(pieces)
+
+
+def _turn(message: Message, names: dict[str, str]) -> str:
+    """A turn of the model's own, spelled as it spells them."""
+    calls = message.tool_calls
+    if not calls:
+        return json.dumps({THOUGHT: "", DONE: True, ANSWER: message.text}, ensure_ascii=False)
+    names.update({call.id: call.name for call in calls})
+    head = json.dumps({THOUGHT: message.text, DONE: False}, ensure_ascii=False)[:-1]
+    return "\n".join(
+        f'{head}, "tool": {json.dumps(call.name)}, "arguments": {call.arguments}}}' for call in calls
+    )
