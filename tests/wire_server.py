@@ -1,0 +1,304 @@
+"""A real HTTP server on loopback that plays a model provider, in three wire formats, and misbehaves.
+
+It speaks Anthropic's Messages (`POST .../messages`), OpenAI's Responses (`POST .../responses`) and Chat
+Completions (`POST .../chat/completions`), streamed or not as the request asks, and `GET .../models`.
+It runs in a thread of its own, so it serves tests of any kind, whole command lines included::
+
+    with WireServer() as server:
+        server.script(
+            Turn(tool_calls=[("read", {"path": "a.txt"})]),      # the first call gets this
+            Failure(429, headers={"retry-after": "0"}),          # the second this, and so on
+            Fault.RESET_DURING,
+            Turn(text="done", usage={"input": 900, "cache_read": 800, "output": 20}),
+        )
+        environment = {"ANTHROPIC_BASE_URL": server.url, "OPENAI_BASE_URL": server.openai_url}
+        ...
+        assert server.requests[0].body["model"] == "claude-opus-5-5"
+
+`usage` is in MeshClaw's own buckets (`input` is what was neither read from nor written to a cache) and is
+put on each wire as that wire has it; None leaves it out, and `wire_usage` is sent as it is. A call beyond
+the script's end is answered with HTTP 400. For benchmarks, give a function instead of a script:
+`WireServer(responder=lambda recorded: Turn(text="hi", latency=0.5))`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any
+
+from wire_formats import FORMATS, Format
+
+DEFAULT_USAGE: Mapping[str, Any] = {"input": 100, "output": 10}
+
+
+class Fault(StrEnum):
+    """Ways to misbehave that are not a plain HTTP status."""
+
+    RESET_BEFORE = "the connection is reset before any answer"
+    RESET_DURING = "the connection is reset in mid-stream"
+    CLOSE_BEFORE = "the connection is closed in good order before any answer"
+    TRUNCATED = "the stream ends in good order, in the middle of the answer"
+    PING_ONLY = "pings for ever, never any content"
+    SILENT = "headers, then nothing"
+    HANG = "no answer at all"
+    HTML = "a web page, with status 200"
+    GARBAGE = "events whose data is no JSON"
+    NOT_AN_OBJECT = "events whose data is JSON of another shape"
+    OVERLOADED_EVENT = "an error event in mid-stream: overloaded"
+    EMPTY = "an empty body, with status 200"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One answer. `tool_calls` are (name, arguments) pairs; arguments given as text are sent verbatim.
+
+    `stop` is the wire's own word, chosen fittingly when None. `latency` is in seconds before the first
+    byte, `pace` between chunks.
+    """
+
+    text: str = ""
+    tool_calls: Sequence[tuple[str, Mapping[str, Any] | str]] = ()
+    thinking: str = ""
+    refusal: str = ""
+    usage: Mapping[str, Any] | None = field(default_factory=lambda: dict(DEFAULT_USAGE))
+    wire_usage: Mapping[str, Any] | None = None
+    stop: str | None = None
+    latency: float = 0.0
+    pace: float = 0.0
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An HTTP status other than success. `body` None gives a plain error in the wire's format."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error_type: str = "error"
+    message: str = "the scripted failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A request as it arrived; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+    raw: bytes
+
+
+Reply = Turn | Failure | Fault
+Scripted = Reply | Callable[[Recorded], Reply]
+
+
+class WireServer:
+    """See the module's docstring. `models` are the ids that `GET .../models` lists.
+
+    `requests` holds what arrived, `connections` how many were opened, `most_at_once` how many turns were
+    in the making at the same time. `ignore_stream` answers in one piece whatever is asked.
+    """
+
+    def __init__(
+        self,
+        responder: Callable[[Recorded], Reply] | None = None,
+        *,
+        models: Sequence[str] = ("toy-model",),
+    ) -> None:
+        self.requests: list[Recorded] = []
+        self.connections = 0
+        self.most_at_once = 0
+        self.ignore_stream = False
+        self._at_once = 0
+        self._script: deque[Scripted] = deque()
+        self._responder = responder
+        self._models = models
+        self._answered = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="wire-server", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def openai_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def script(self, *turns: Scripted) -> None:
+        """Appends answers for the calls to come."""
+        self._script.extend(turns)
+
+    def __enter__(self) -> WireServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._listener))
+        try:
+            self._loop.run_forever()
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while (request := await _read_request(reader)) is not None:
+                self.requests.append(request)
+                if not await self._answer(request, writer):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _answer(self, request: Recorded, writer: asyncio.StreamWriter) -> bool:
+        """True when the connection can be used again."""
+        if request.method == "GET":
+            return await _send(writer, 200, {"object": "list", "data": [{"id": id} for id in self._models]})
+        wire = next((wire for suffix, wire in FORMATS.items() if request.path.endswith(suffix)), None)
+        if wire is None:
+            return await _send(writer, 404, {"error": {"message": f"no such path: {request.path}"}})
+        reply = self._next(request)
+        if isinstance(reply, Failure):
+            body = reply.body or wire.error(reply.error_type, reply.message)
+            return await _send(writer, reply.status, body, reply.headers)
+        if isinstance(reply, Fault):
+            return await _misbehave(reply, wire, writer)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(reply.latency)
+        self._at_once -= 1
+        self._answered += 1
+        events = wire.events(reply, self._answered, request.body)
+        if self.ignore_stream or not request.body.get("stream"):
+            return await _send(writer, 200, wire.whole(events))
+        return await _stream(writer, [*map(wire.encode, events), wire.last], reply.pace)
+
+    def _next(self, request: Recorded) -> Reply:
+        if self._responder is not None:
+            return self._responder(request)
+        if not self._script:
+            return Failure(400, message=f"the script has {self._answered} answers, no more")
+        scripted = self._script.popleft()
+        return scripted(request) if callable(scripted) else scripted
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Recorded | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.decode("latin-1").rstrip().split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    raw = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Recorded(method, path.split("?")[0], headers, json.loads(raw) if raw else None, raw)
+
+
+async def _send(
+    writer: asyncio.StreamWriter, status: int, body: Any, headers: Mapping[str, str] | None = None
+) -> bool:
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    given = {"content-type": "application/json", **(headers or {})}
+    lines = [f"HTTP/1.1 {status} Scripted", f"content-length: {len(content)}"]
+    lines += [f"{name}: {value}" for name, value in given.items()]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+    await writer.drain()
+    return True
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _begin_stream(writer: asyncio.StreamWriter, content_type: str = "text/event-stream") -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+
+
+async def _stream(writer: asyncio.StreamWriter, events: Iterable[bytes], pace: float = 0.0) -> bool:
+    _begin_stream(writer)
+    for event in events:
+        if event:
+            writer.write(_chunk(event))
+        if pace:
+            await writer.drain()
+            await asyncio.sleep(pace)
+    writer.write(_chunk(b""))
+    await writer.drain()
+    return True
+
+
+async def _misbehave(fault: Fault, wire: Format, writer: asyncio.StreamWriter) -> bool:
+    beginning = [wire.encode(event) for event in wire.events(Turn(text="half an ans"), 0, {})][: wire.half]
+    match fault:
+        case Fault.RESET_BEFORE:
+            _reset(writer)
+        case Fault.CLOSE_BEFORE:
+            pass
+        case Fault.HANG:
+            await asyncio.sleep(3600)
+        case Fault.HTML:
+            page = "<html><body>Please log in</body></html>\n"
+            return await _send(writer, 200, page, {"content-type": "text/html"})
+        case Fault.EMPTY:
+            return await _send(writer, 200, "", {"content-type": "text/event-stream"})
+        case Fault.TRUNCATED:
+            return await _stream(writer, beginning)
+        case Fault.GARBAGE:
+            return await _stream(writer, [*beginning, b"data: {not json\n\n"])
+        case Fault.NOT_AN_OBJECT:
+            return await _stream(writer, [*beginning, b"data: [1, 2]\n\n"])
+        case Fault.OVERLOADED_EVENT:
+            return await _stream(writer, [*beginning, wire.encode(wire.overloaded())])
+        case Fault.RESET_DURING | Fault.SILENT | Fault.PING_ONLY:
+            _begin_stream(writer)
+            if fault is Fault.RESET_DURING:
+                writer.writelines(_chunk(event) for event in beginning)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+                _reset(writer)
+            while not writer.is_closing():
+                if fault is Fault.PING_ONLY:
+                    writer.write(_chunk(wire.ping()))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+    return False
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Closes with RST instead of FIN: the peer sees "connection reset"."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
