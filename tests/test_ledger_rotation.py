@@ -14,7 +14,7 @@ from meshclaw.errors import ExitCode, LedgerError, Problem, ProblemsError
 from meshclaw.ledger.chain import verify
 from meshclaw.ledger.entry import Rotation
 from meshclaw.ledger.file import FileLedger, read_entries
-from meshclaw.ledger.rotation import files, rotate
+from meshclaw.ledger.rotation import files, history, rotate
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +105,20 @@ async def test_a_broken_ledger_is_kept_as_it_is(path: Path, damage: str) -> None
     assert old.read_bytes() == broken
     assert verify(path).ok
     assert verify(path).previous == "matches"
+
+
+async def test_history_reads_every_file_once_and_in_order(path: Path) -> None:
+    assert list(history(path)) == []
+    async with FileLedger(path) as ledger:
+        await ledger.append(reserve("a/1"))
+        rotate(path, NOW)
+        await ledger.append(reserve("b/1"))
+        reading = history(path)
+        assert next(reading) == reserve("a/1")
+        rotate(path, NOW + timedelta(seconds=1))
+        await ledger.append(reserve("c/1"))
+        rest = [entry for entry in reading if not isinstance(entry, Rotation)]
+    assert rest == [reserve("b/1"), reserve("c/1")]
 
 
 def test_nothing_to_rotate_is_a_users_mistake(path: Path) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
 
 from meshclaw.errors import LedgerError, Problem
-from meshclaw.ledger.entry import Call, Entry
+from meshclaw.ledger.entry import Call, Entry, Reserve, RunEnd
 
 FORMAT = 1
 GENESIS = bytes(32)
@@ -36,14 +37,29 @@ KINDS: Mapping[str, type[Entry]] = {kind.kind: kind for kind in get_args(Entry)}
 _DECODERS = {name.encode(): msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
 _HEADS = {kind: f'{{"v":{FORMAT},"kind":"{name}",'.encode() for name, kind in KINDS.items()}
 _COUNTS = {
-    kind: tuple(item.name for item in fields(kind) if "Count" in str(item.type)) for kind in KINDS.values()
+    # With `h` twice, so that there are always several, and a tuple comes back.
+    kind: attrgetter("h", "h", *(item.name for item in fields(kind) if "Count" in str(item.type)))
+    for kind in KINDS.values()
 }
 _HEAD_START = f'{{"v":{FORMAT},"kind":"'.encode()
+
+
+Correctable = Reserve | Call | RunEnd
+_IDENTITY = frozenset({"h", "call", "run"})
 
 
 class _Head(msgspec.Struct):
     v: int
     kind: str
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} has no place in the ledger")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def encode(entry: Entry) -> bytes:
@@ -88,6 +104,18 @@ def decode(line: bytes) -> Entry | str | None:
         return f"not an entry: {error}"
 
 
+def corrected(entry: Correctable, changes: Mapping[str, Any]) -> Correctable | str:
+    """The entry with a correction's fields in place, or a text that says why that cannot be."""
+    values = {item.name: getattr(entry, item.name) for item in fields(entry)}
+    for name in changes:
+        if name not in values or name in _IDENTITY:
+            return f"a {entry.kind} entry has no field {name!r} that can be corrected"
+    try:
+        return msgspec.convert({**values, **changes}, type=type(entry))
+    except msgspec.ValidationError as error:
+        return f"not a correction: {error}"
+
+
 def problem_of(result: str, source: str, line: int) -> Problem:
     """A text from `decode` as a Problem at its place."""
     return Problem(source, line, 1, result, "`meshclaw ledger verify` checks the whole file")
@@ -119,10 +147,10 @@ def follows(line: bytes, previous: bytes) -> bytes | None:
 
 def _encode(entry: Entry) -> bytes:
     kind = type(entry)
-    if any(isinstance(getattr(entry, name), float) for name in _COUNTS[kind]):
+    if float in map(type, _COUNTS[kind](entry)):
         # JSON has no NaN: msgspec would write null, and a mistake would look like an honest unknown.
         raise LedgerError(f"a {kind.kind} entry cannot be written: its counts must be whole numbers")
-    encoded = msgspec.json.encode(entry, enc_hook=_plain)
+    encoded = _ENCODER.encode(entry)
     body = _HEADS[kind] + encoded[1 : encoded.rindex(_HASH_KEY)]
     try:
         _DECODERS[kind.kind.encode()].decode(body + b"}")
@@ -135,7 +163,7 @@ def _long_wire_usage(entry: Entry, body: bytes) -> bool:
     return (
         len(body) > MAX_WIRE_USAGE
         and isinstance(entry, Call)
-        and len(msgspec.json.encode(entry.wire_usage, enc_hook=_plain)) > MAX_WIRE_USAGE
+        and len(_ENCODER.encode(entry.wire_usage)) > MAX_WIRE_USAGE
     )
 
 
@@ -143,7 +171,7 @@ def _encode_shortened(entry: Entry) -> bytes:
     """As `_encode`, with verbatim usage that fits and text that is UTF-8 and no longer than need be."""
     if isinstance(entry, Call) and entry.wire_usage is not None:
         try:
-            size = len(msgspec.json.encode(entry.wire_usage, enc_hook=_plain))
+            size = len(_ENCODER.encode(entry.wire_usage))
         except (TypeError, ValueError, RecursionError):
             entry = replace(entry, wire_usage={"omitted": "not JSON"})
         else:
@@ -162,9 +190,3 @@ def _short(value: Any) -> Any:
     if isinstance(value, Sequence):
         return tuple(_short(item) for item in value)
     return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} has no place in the ledger")

@@ -125,11 +125,9 @@ class FileLedger:
 
     def _others(self, size: int) -> list[_Waiting]:
         others: list[_Waiting] = []
-        while size < MAX_GROUP:
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                break
+        while size < MAX_GROUP and not self._queue.empty():
+            # Only this thread takes from the queue, so what is there stays there.
+            waiting = self._queue.get_nowait()
             if waiting is not None:
                 others.append(waiting)
                 size += len(waiting)

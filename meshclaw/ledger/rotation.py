@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from meshclaw.errors import Problem, ProblemsError
 from meshclaw.ledger.codec import GENESIS, encode, seal, stated_hash
 from meshclaw.ledger.disk import DiskFile, disk_error, sync_folder
-from meshclaw.ledger.entry import Rotation
+from meshclaw.ledger.entry import Entry, Rotation
+from meshclaw.ledger.file import read_entries
 
 _BLOCK = 1024 * 1024
 
@@ -54,6 +55,20 @@ def files(path: Path) -> list[Path]:
         found.pop((path.stat().st_dev, path.stat().st_ino), None)
         return [*found.values(), path]
     return list(found.values())
+
+
+def history(path: Path) -> Iterator[Entry | Problem]:
+    """The entries of the rotated files, oldest first, and then of the ledger at `path`.
+
+    A file that is rotated meanwhile is read once, and in its turn. Problems and errors as from
+    `FileLedger.read`.
+    """
+    done: set[Path] = set()
+    while waiting := [file for file in files(path) if file != path and file not in done]:
+        for file in waiting:
+            yield from read_entries(file)
+        done.update(waiting)
+    yield from read_entries(path)
 
 
 def _rotate(path: Path, descriptor: int, now: datetime) -> Path:
