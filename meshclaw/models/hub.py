@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 STALL = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 
-PAGE = 1024 * 1024
-"""Bytes handed on at a time."""
-
 
 class HubError(PullError):
     """The hub could not be reached, or does not have the file."""
@@ -67,5 +64,6 @@ def _receive(client: httpx2.Client, url: str, partial: Partial) -> None:
             partial.rewind(0)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {partial.have}-"):
             raise HubError(f"{url} answered another range than was asked for", hint="pull again")
-        for chunk in response.iter_raw(PAGE):
+        # Without a chunk size: gathering chunks would lose what came before a connection breaks.
+        for chunk in response.iter_raw():
             partial.write(chunk)

@@ -90,7 +90,7 @@ class LocalProvider:
         anyio.from_thread.check_cancelled()
         try:
             engine.handle_chat_completions(_body(request), stream.receive)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise ProviderError(
                 FailureKind.INVALID_REQUEST, f"the embedded model cannot be asked this: {error}"
             ) from error

@@ -24,7 +24,8 @@ MOST_LINES = 200
 MOST_FAILURES = 3
 """After so many failures in a row the model may give up."""
 
-_NUMBERED = re.compile(r"^ *\d+[\t:|] ?(.*)$", re.MULTILINE)
+_NUMBERED = re.compile(r"^ *\d+\t(.*)$", re.MULTILINE)
+"""A line as the `read` tool shows it: its number, a tab, the line."""
 
 
 def turn_schema(request: Request) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class _Past:
                 worked.append(not part.is_error)
                 if part.call_id in calls and not part.is_error:
                     self._follow(calls[part.call_id], part.content)
-        self.repeated = made[-1][0] if made[-1:] == made[-2:-1] else None
+        self.repeated = made[-1][0] if len(made) > 1 and made[-1] == made[-2] else None
         self.may_answer = worked[-1:] == [True] or worked[-MOST_FAILURES:] == [False] * MOST_FAILURES
 
     def _follow(self, call: ToolCall, content: str) -> None:
