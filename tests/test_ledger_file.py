@@ -282,6 +282,17 @@ async def test_what_is_not_a_regular_file_is_refused(path: Path, kind: str) -> N
             await ledger.append(reserve())
 
 
+@pytest.mark.parametrize("kind", ["file", "dangling symlink"])
+async def test_a_folder_that_cannot_be_made_is_told(path: Path, kind: str) -> None:
+    if kind == "file":
+        path.parent.touch()
+    else:
+        path.parent.symlink_to(path.parent.parent / "nowhere")
+    async with FileLedger(path) as ledger:
+        with anyio.fail_after(20), pytest.raises(LedgerError, match="cannot write the ledger"):
+            await ledger.append(reserve())
+
+
 async def test_a_ledger_that_was_removed_begins_anew(path: Path) -> None:
     async with FileLedger(path) as ledger:
         await ledger.append(reserve())

@@ -56,13 +56,11 @@ class DiskFile:
                 if self.descriptor < 0:
                     self._open()
                 _lock(self.descriptor, self.path, deadline)
-                found = os.lstat(self._name)
-                if (found.st_dev, found.st_ino) == self._identity:
+                found = _lstat(self._name)
+                if found is not None and (found.st_dev, found.st_ino) == self._identity:
                     if (found.st_mode, found.st_uid) != self._safe:
                         check_safe(found, self.path)
                     return found.st_size
-            except FileNotFoundError:
-                pass
             except OSError as error:
                 self.close()
                 raise disk_error(self.path, error) from error
@@ -201,6 +199,13 @@ def disk_error(path: Path, error: OSError) -> LedgerError:
     """What the system refused, as an error that says what to do."""
     hint = _HINTS.get(error.errno or 0, "check the disk and the folder's owner")
     return LedgerError(f"cannot write the ledger {path}: {error.strerror or error}", hint=hint)
+
+
+def _lstat(name: str) -> os.stat_result | None:
+    try:
+        return os.lstat(name)
+    except FileNotFoundError:
+        return None
 
 
 def _lock(descriptor: int, path: Path, deadline: float) -> None:

@@ -53,10 +53,9 @@ class FileLedger:
         loop = asyncio.get_running_loop()
         waiting = _Waiting([encode(entry) for entry in entries], loop, loop.create_future())
         with self._guard:
-            self._queue.put(waiting)
             if self._thread is None:
-                self._thread = Thread(target=self._work, name=f"ledger {self.path}")
-                self._thread.start()
+                self._thread = self._started()
+            self._queue.put(waiting)
         await waiting.done
 
     async def check_tail(self) -> None:
@@ -90,6 +89,14 @@ class FileLedger:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def _started(self) -> Thread:
+        thread = Thread(target=self._work, name=f"ledger {self.path}")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise LedgerError(f"cannot write the ledger {self.path}: {error}") from error
+        return thread
 
     def _work(self) -> None:
         while True:
