@@ -68,12 +68,8 @@ async def test_text_usage_and_ids_arrive(wire: str, server: WireServer) -> None:
 
 
 async def test_tool_calls_keep_their_text(wire: str, server: WireServer) -> None:
-    server.script(
-        Turn(
-            text="I look.",
-            tool_calls=[("read", '{"path":  "a.txt"}'), ("read", '{"path": "b'), ("list", "")],
-        )
-    )
+    calls = [("read", '{"path":  "a.txt"}'), ("read", '{"path": "b'), ("list", "")]
+    server.script(Turn(text="I look.", tool_calls=calls))
     async with open_provider(wire, server) as provider:
         response = await provider.complete(ask(wire, tools=(READ, LIST)), NullSink())
 
@@ -189,13 +185,13 @@ async def test_no_sampling_parameters_are_sent(wire: str, server: WireServer) ->
 
 
 async def test_two_hundred_calls_side_by_side(wire: str, server: WireServer) -> None:
-    """All of them are under way at once: one that waited for another would wait for ever."""
-    server.script(*[Turn(text="answer", latency=0.3)] * 200)
+    """The server answers none before all are under way: one that waited for another would time out."""
+    server.script(*[Turn(text="answer", together=200)] * 200)
     answers: list[str] = []
     async with open_provider(wire, server) as provider:
 
         async def one() -> None:
-            answers.append((await provider.complete(ask(wire), NullSink())).message.text)
+            answers.append((await provider.complete(ask(wire, timeout=60.0), NullSink())).message.text)
 
         async with anyio.create_task_group() as group:
             for _ in range(200):

@@ -62,7 +62,7 @@ class Turn:
     """One answer. `tool_calls` are (name, arguments) pairs; arguments given as text are sent verbatim.
 
     `stop` is the wire's own word, chosen fittingly when None. `latency` is in seconds before the first
-    byte, `pace` between chunks.
+    byte, `pace` between chunks. `together` holds the answer back until so many turns wait at once.
     """
 
     text: str = ""
@@ -74,6 +74,7 @@ class Turn:
     stop: str | None = None
     latency: float = 0.0
     pace: float = 0.0
+    together: int = 0
     model: str | None = None
 
 
@@ -127,6 +128,7 @@ class WireServer:
         self._answered = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wire-server", daemon=True)
+        self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
@@ -145,7 +147,13 @@ class WireServer:
 
     def __enter__(self) -> WireServer:
         self._thread.start()
+        self._ready.wait()
         return self
+
+    def close(self) -> None:
+        """Frees the port of a server that was never started: nobody listens there any more."""
+        self._listener.close()
+        self._loop.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,6 +164,7 @@ class WireServer:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._listener))
+        self._loop.call_soon(self._ready.set)
         try:
             self._loop.run_forever()
         finally:
@@ -198,6 +207,8 @@ class WireServer:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(reply.latency)
+        while self.most_at_once < reply.together:
+            await asyncio.sleep(0.01)
         self._at_once -= 1
         self._answered += 1
         events = wire.events(reply, self._answered, request.body)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from meshclaw.errors import FailureKind
 from meshclaw.messages import Request, Response
 from meshclaw.providers.anthropic_wire import MessageFold, encode_request
 from meshclaw.providers.base import Sink
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import SdkErrors, exchange, http_client
+from meshclaw.providers.wire import SdkErrors, check_settings, exchange, http_client
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -58,7 +57,7 @@ class AnthropicProvider:
         self.free = free
         self.nudge = nudge
         self.overhead_tokens = OVERHEAD_TOKENS
-        self._key = api_key
+        self._key = (api_key or "").strip()
         self._base_url = base_url or DEFAULT_BASE_URL
         self._trusted = trusted
         self._windows = windows or {}
@@ -71,13 +70,12 @@ class AnthropicProvider:
 
     async def complete(self, request: Request, sink: Sink) -> Response:
         origin = Origin(self.name, request.model, self._key_hint)
-        if not self._key:
-            raise origin.error(FailureKind.AUTHENTICATION, "there is no key")
+        check_settings(self._base_url, self._key, origin, needs_key=True)
         if self._client is None:
             await anyio.to_thread.run_sync(preload)
         import anthropic
 
-        client = self._connect(self._key)
+        client = self._connect()
         body = encode_request(request, self.name, anthropic.transform_schema)
         return await exchange(
             request,
@@ -93,16 +91,16 @@ class AnthropicProvider:
         if client is not None:
             await client.close()
 
-    def _connect(self, key: str) -> AsyncAnthropic:
+    def _connect(self) -> AsyncAnthropic:
         from anthropic import AsyncAnthropic
 
         if self._client is None:
             self._client = AsyncAnthropic(
-                api_key=key,
+                api_key=self._key,
                 base_url=self._base_url,
                 max_retries=0,
                 timeout=None,
                 open_telemetry=False,
-                http_client=http_client(self._base_url, key, trusted=self._trusted),
+                http_client=http_client(self._base_url, self._key, trusted=self._trusted),
             )
         return self._client

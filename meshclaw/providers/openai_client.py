@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from meshclaw.errors import FailureKind
 from meshclaw.messages import Request, Response
 from meshclaw.providers.content import count, optional_count, section
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import Fold, Opener, SdkErrors, exchange, http_client
+from meshclaw.providers.wire import Fold, Opener, SdkErrors, check_settings, exchange, http_client
 from meshclaw.usage import Usage
 
 if TYPE_CHECKING:
@@ -33,16 +32,15 @@ class OpenAIClient:
     """The SDK's client, made at the first call. `needs_key` False is for servers that take none."""
 
     def __init__(self, key: str | None, base_url: str, *, needs_key: bool, trusted: bool) -> None:
-        self._key = key
+        self._key = key.strip() if key else None
         self._base_url = base_url
         self._needs_key = needs_key
         self._trusted = trusted
         self._client: AsyncOpenAI | None = None
 
     async def connect(self, origin: Origin) -> AsyncOpenAI:
-        """Raises ProviderError of kind `authentication` when there is no key and there must be one."""
-        if self._needs_key and not self._key:
-            raise origin.error(FailureKind.AUTHENTICATION, "there is no key")
+        """Raises ProviderError when the key or the address cannot be right."""
+        check_settings(self._base_url, self._key, origin, needs_key=self._needs_key)
         if self._client is None:
             await anyio.to_thread.run_sync(preload)
         from openai import AsyncOpenAI

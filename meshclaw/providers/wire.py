@@ -7,6 +7,7 @@ wrong in between is the same for all of them, and is here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -113,6 +114,22 @@ async def exchange(
     raise origin.error(FailureKind.TRUNCATED, "the stream ended before the answer did", billed=True)
 
 
+def check_settings(base_url: str, key: str | None, origin: Origin, *, needs_key: bool) -> None:
+    """Refuses, before anything is sent, a missing or impossible key and an impossible address."""
+    if needs_key and not key:
+        raise origin.error(FailureKind.AUTHENTICATION, "there is no key")
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise origin.error(FailureKind.AUTHENTICATION, "the key holds spaces or characters that no key has")
+    try:
+        url = urlsplit(base_url)
+        possible = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        possible = False
+    if not possible:
+        hint = "set the provider's base URL to one like http://127.0.0.1:8080/v1"
+        raise origin.error(FailureKind.INVALID_REQUEST, f"not an address: {base_url}", hint=hint)
+
+
 def http_client(base_url: str, key: str | None, *, trusted: bool) -> httpx2.AsyncClient:
     """The connections of one provider.
 
@@ -205,10 +222,9 @@ def _failure(error: Exception, origin: Origin, errors: SdkErrors, now: float) ->
         return http_failure(origin, response.status_code, headers, getattr(error, "body", None), now)
     cause = error.__cause__ if isinstance(error, errors.connection) else error
     detail = str(cause) or type(cause).__name__
-    if isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-        return origin.error(
-            FailureKind.INVALID_REQUEST, detail, hint="check the provider's base URL and key"
-        )
+    if isinstance(cause, httpx2.LocalProtocolError):
+        # Its own words may quote the header, which may be a secret.
+        return origin.error(FailureKind.INVALID_REQUEST, "a header holds what HTTP cannot send")
     unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
     if isinstance(cause, unsent):
         hint = "check the network, and that the server runs at the provider's base URL"

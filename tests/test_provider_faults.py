@@ -1,0 +1,361 @@
+"""Every way to fail, on all three wires, through the real SDKs: which kind, billed or not, what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.utils import formatdate
+from typing import Any
+
+import anyio
+import pytest
+from provider_calls import KEY, MODELS, NOW, WIRES, RecordingSink, ask, open_provider
+from wire_server import Failure, Fault, Turn, WireServer
+
+from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.messages import Request
+from meshclaw.providers.anthropic import AnthropicProvider
+from meshclaw.providers.base import NullSink, Sink
+from meshclaw.providers.openai_chat import OpenAIChatProvider
+from meshclaw.providers.openai_responses import OpenAIProvider
+
+pytestmark = pytest.mark.anyio
+each_wire = pytest.mark.parametrize("wire", WIRES)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server() -> Iterator[WireServer]:
+    with WireServer() as server:
+        yield server
+
+
+async def failure(
+    wire: str, server: WireServer, sink: Sink | None = None, request: Request | None = None, **options: Any
+) -> ProviderError:
+    """The error of one call."""
+    async with open_provider(wire, server, **options) as provider:
+        with pytest.raises(ProviderError) as caught:
+            await provider.complete(request or ask(wire), sink or NullSink())
+    assert str(caught.value).startswith(f"{provider.name}/{MODELS[wire]}: ")
+    assert KEY not in str(caught.value)
+    assert len(server.requests) <= 1
+    return caught.value
+
+
+STATUSES = {
+    400: FailureKind.INVALID_REQUEST,
+    401: FailureKind.AUTHENTICATION,
+    402: FailureKind.BILLING,
+    403: FailureKind.PERMISSION,
+    404: FailureKind.NOT_FOUND,
+    408: FailureKind.TIMEOUT,
+    409: FailureKind.OVERLOADED,
+    413: FailureKind.CONTEXT_TOO_LONG,
+    418: FailureKind.INVALID_REQUEST,
+    422: FailureKind.INVALID_REQUEST,
+    429: FailureKind.RATE_LIMIT,
+    500: FailureKind.SERVER,
+    502: FailureKind.SERVER,
+    503: FailureKind.OVERLOADED,
+    529: FailureKind.OVERLOADED,
+}
+
+
+@each_wire
+@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
+async def test_http_statuses(wire: str, server: WireServer, status: int, kind: FailureKind) -> None:
+    headers = {"request-id": "req_77", "x-request-id": "req_77"}
+    server.script(Failure(status, headers=headers, message="what the server said"))
+    error = await failure(wire, server)
+    assert error.kind is kind
+    assert error.http_status == status
+    assert error.request_id == "req_77"
+    assert error.retry_after is None
+    assert not error.billed
+    assert f"(HTTP {status}): what the server said" in error.message
+
+
+@each_wire
+async def test_a_gateway_that_gave_up_may_have_cost_something(wire: str, server: WireServer) -> None:
+    server.script(Failure(504))
+    error = await failure(wire, server)
+    assert error.kind is FailureKind.SERVER
+    assert error.billed
+
+
+RETRY_AFTER = {
+    "seconds": ({"retry-after": "17"}, 17.0),
+    "fraction": ({"retry-after": "1.5"}, 1.5),
+    "milliseconds": ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+    "zero": ({"retry-after": "0"}, 0.0),
+    "negative": ({"retry-after": "-3"}, 0.0),
+    "huge": ({"retry-after": "86400000"}, 86_400_000.0),
+    "date": ({"retry-after": formatdate(NOW + 90, usegmt=True)}, 90.0),
+    "date by the server's clock": (
+        {"retry-after": formatdate(1_000_060, usegmt=True), "date": formatdate(1_000_000, usegmt=True)},
+        60.0,
+    ),
+    "date in the past": ({"retry-after": formatdate(NOW - 90, usegmt=True)}, 0.0),
+    "garbage": ({"retry-after": "soon"}, None),
+    "nan": ({"retry-after": "nan"}, None),
+    "empty": ({"retry-after": ""}, None),
+    "too many digits": ({"retry-after": "9" * 400}, None),
+    "impossible date": ({"retry-after": "Tue, 99 Foo 2026 99:99:99 GMT"}, None),
+}
+
+
+@each_wire
+@pytest.mark.parametrize("case", RETRY_AFTER)
+async def test_retry_after(wire: str, server: WireServer, case: str) -> None:
+    headers, seconds = RETRY_AFTER[case]
+    server.script(Failure(429, headers=headers))
+    error = await failure(wire, server)
+    assert error.kind is FailureKind.RATE_LIMIT
+    assert error.retry_after == seconds
+
+
+BODIES: dict[str, tuple[int, Any, FailureKind]] = {
+    "anthropic: too long": (
+        400,
+        {
+            "error": {
+                "type": "invalid_request_error",
+                "message": "prompt is too long: 250000 > 200000",
+            }
+        },
+        FailureKind.CONTEXT_TOO_LONG,
+    ),
+    "anthropic: credit": (
+        400,
+        {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access"}},
+        FailureKind.BILLING,
+    ),
+    "anthropic: spend limit": (
+        429,
+        {
+            "error": {
+                "type": "rate_limit_error",
+                "message": "limit",
+                "details": {"error_code": "enforced_spend_limit_reached"},
+            }
+        },
+        FailureKind.BILLING,
+    ),
+    "openai: too long": (
+        400,
+        {"error": {"code": "context_length_exceeded", "type": "invalid_request_error", "message": "x"}},
+        FailureKind.CONTEXT_TOO_LONG,
+    ),
+    "openai: quota": (
+        429,
+        {"error": {"code": "insufficient_quota", "type": "insufficient_quota", "message": "quota"}},
+        FailureKind.BILLING,
+    ),
+    "openai: policy": (
+        400,
+        {"error": {"code": "invalid_prompt", "type": "invalid_request_error", "message": "flagged"}},
+        FailureKind.CONTENT_REFUSED,
+    ),
+    "azure: filter": (
+        400,
+        {"error": {"code": "content_filter", "message": "The response was filtered"}},
+        FailureKind.CONTENT_REFUSED,
+    ),
+    "llama.cpp: too long": (
+        400,
+        {"error": {"code": 400, "type": "exceed_context_size_error", "message": "exceeds"}},
+        FailureKind.CONTEXT_TOO_LONG,
+    ),
+    "gemini: key, in a list": (
+        400,
+        [{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "API key not valid."}}],
+        FailureKind.AUTHENTICATION,
+    ),
+    "ollama: plain text": (404, {"error": "model 'x' not found"}, FailureKind.NOT_FOUND),
+    "an invalid field is not billing": (
+        400,
+        {"error": {"type": "invalid_request_error", "message": "max_tokens: must be positive"}},
+        FailureKind.INVALID_REQUEST,
+    ),
+}
+
+
+@each_wire
+@pytest.mark.parametrize("case", BODIES)
+async def test_bodies_say_more_than_statuses(wire: str, server: WireServer, case: str) -> None:
+    status, body, kind = BODIES[case]
+    server.script(Failure(status, body))
+    error = await failure(wire, server)
+    assert error.kind is kind
+    assert not error.billed
+
+
+@each_wire
+async def test_what_a_server_says_is_bounded_and_on_one_line(wire: str, server: WireServer) -> None:
+    server.script(Failure(500, "<html>" + "x\n" * 9000, {"content-type": "text/html"}))
+    assert "html" not in (await failure(wire, server)).message
+    server.requests.clear()
+    server.script(Failure(500, message="long\n" * 5000))
+    error = await failure(wire, server)
+    assert len(error.message) < 400
+    assert "\n" not in error.message
+
+
+BROKEN_CALLS: dict[Fault, tuple[FailureKind, str]] = {
+    Fault.RESET_BEFORE: (FailureKind.CONNECTION, "the connection broke"),
+    Fault.CLOSE_BEFORE: (FailureKind.CONNECTION, "the connection broke"),
+    Fault.RESET_DURING: (FailureKind.CONNECTION, "the connection broke"),
+    Fault.TRUNCATED: (FailureKind.TRUNCATED, "the stream ended before the answer did"),
+    Fault.EMPTY: (FailureKind.TRUNCATED, "the stream ended before the answer did"),
+    Fault.HTML: (FailureKind.MALFORMED, "it sent text/html instead of events"),
+    Fault.GARBAGE: (FailureKind.MALFORMED, "{not json"),
+    Fault.NOT_AN_OBJECT: (FailureKind.MALFORMED, "[1, 2]"),
+    Fault.OVERLOADED_EVENT: (FailureKind.OVERLOADED, "Overloaded"),
+    Fault.PING_ONLY: (FailureKind.STALLED, "no content for 0.3 s"),
+    Fault.SILENT: (FailureKind.STALLED, "no content for 0.3 s"),
+    Fault.HANG: (FailureKind.STALLED, "no content for 0.3 s"),
+}
+
+
+BEGUN = {Fault.RESET_DURING, Fault.TRUNCATED, Fault.GARBAGE, Fault.NOT_AN_OBJECT, Fault.OVERLOADED_EVENT}
+
+
+def test_every_fault_is_tested() -> None:
+    assert set(BROKEN_CALLS) == set(Fault)
+
+
+@each_wire
+@pytest.mark.parametrize("fault", BROKEN_CALLS, ids=lambda fault: fault.name)
+async def test_calls_that_break_may_be_billed(wire: str, server: WireServer, fault: Fault) -> None:
+    kind, words = BROKEN_CALLS[fault]
+    server.script(fault)
+    sink = RecordingSink()
+    stall = 0.3 if kind is FailureKind.STALLED else 30.0
+    error = await failure(wire, server, sink, ask(wire, stall_timeout=stall))
+    assert error.kind is kind
+    assert error.billed
+    assert error.http_status is None
+    assert words in error.message
+    begun = {
+        Fault.RESET_DURING,
+        Fault.TRUNCATED,
+        Fault.GARBAGE,
+        Fault.NOT_AN_OBJECT,
+        Fault.OVERLOADED_EVENT,
+    }
+    assert bool(sink.ids) is (fault in begun)
+
+
+@each_wire
+async def test_a_slow_but_living_answer_does_not_stall(wire: str, server: WireServer) -> None:
+    """Content moves the stall's deadline; the whole takes longer than it."""
+    server.script(Turn(text="one two three", pace=0.1))
+    async with open_provider(wire, server) as provider:
+        response = await provider.complete(ask(wire, stall_timeout=0.45), NullSink())
+    assert response.message.text == "one two three"
+
+
+@each_wire
+async def test_a_call_ends_at_its_deadline_whatever_arrives(wire: str, server: WireServer) -> None:
+    server.script(Turn(text="x" * 30, tool_calls=[("read", "{}")] * 200, pace=0.02))
+    error = await failure(wire, server, request=ask(wire, timeout=0.4))
+    assert error.kind is FailureKind.TIMEOUT
+    assert error.billed
+    assert "no complete answer in 0.4 s" in error.message
+
+
+@each_wire
+async def test_cancellation_is_no_failure(wire: str, server: WireServer) -> None:
+    server.script(Fault.HANG, Turn(text="still works"))
+    async with open_provider(wire, server) as provider:
+        with anyio.move_on_after(0.3) as scope:
+            await provider.complete(ask(wire), NullSink())
+        assert scope.cancelled_caught
+        response = await provider.complete(ask(wire), NullSink())
+    assert response.message.text == "still works"
+
+
+@each_wire
+async def test_nobody_listens(wire: str) -> None:
+    """The request surely did not arrive: nothing can have been charged."""
+    nobody = WireServer()
+    nobody.close()
+    error = await failure(wire, nobody)
+    assert error.kind is FailureKind.CONNECTION
+    assert not error.billed
+    assert "check the network" in error.hint
+
+
+@each_wire
+async def test_redirects_are_not_followed(wire: str, server: WireServer) -> None:
+    with WireServer() as other:
+        server.script(Failure(307, headers={"location": f"{other.url}/v1/messages"}))
+        error = await failure(wire, server)
+        assert other.requests == []
+    assert error.kind is FailureKind.INVALID_REQUEST
+    assert f"redirected to {other.url}" in error.message
+    assert "base URL" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (AnthropicProvider, "export ANTHROPIC_API_KEY="),
+        (OpenAIProvider, "export OPENAI_API_KEY="),
+        (OpenAIChatProvider, "export OPENAI_API_KEY="),
+    ],
+)
+@pytest.mark.parametrize("key", [None, ""])
+async def test_a_missing_key_is_said_before_anything_is_sent(make: Any, hint: str, key: str | None) -> None:
+    with pytest.raises(ProviderError, match="there is no key") as caught:
+        await make(key).complete(ask("chat"), NullSink())
+    assert caught.value.kind is FailureKind.AUTHENTICATION
+    assert caught.value.hint.startswith(hint)
+    assert not caught.value.billed
+
+
+async def test_a_keyless_server_gets_no_key(server: WireServer) -> None:
+    server.script(Turn(text="hi"))
+    provider = OpenAIChatProvider(None, server.openai_url)
+    await provider.complete(ask("chat"), NullSink())
+    await provider.aclose()
+    assert "authorization" not in server.requests[0].headers
+
+
+CLASSES: dict[str, Any] = {
+    "anthropic": AnthropicProvider,
+    "openai": OpenAIProvider,
+    "chat": OpenAIChatProvider,
+}
+
+
+@each_wire
+@pytest.mark.parametrize("url", ["no-scheme", "ftp://127.0.0.1/", "http://127.0.0.1:99999/", "http://[::1"])
+async def test_an_impossible_address_is_a_settings_mistake(wire: str, url: str) -> None:
+    with pytest.raises(ProviderError, match="not an address") as caught:
+        await CLASSES[wire](KEY, url).complete(ask(wire), NullSink())
+    assert caught.value.kind is FailureKind.INVALID_REQUEST
+    assert not caught.value.billed
+
+
+@each_wire
+@pytest.mark.parametrize("key", ["sk-sec\nret", "sk-sec ret", "sk-“secret”"])
+async def test_an_impossible_key_is_refused_without_showing_it(wire: str, key: str) -> None:
+    with pytest.raises(ProviderError, match="the key holds") as caught:
+        await CLASSES[wire](key, "http://127.0.0.1:9").complete(ask(wire), NullSink())
+    assert caught.value.kind is FailureKind.AUTHENTICATION
+    assert "sec" not in str(caught.value)
+    assert not caught.value.billed
+
+
+@each_wire
+async def test_a_keys_line_end_is_no_part_of_it(wire: str, server: WireServer) -> None:
+    server.script(Turn(text="hi"))
+    provider = CLASSES[wire](f"{KEY}\n", server.url)
+    await provider.complete(ask(wire), NullSink())
+    await provider.aclose()
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
