@@ -28,11 +28,15 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """`content` is for the model, unbounded yet; `display` (a diff, say) is for a person."""
+    """`content` is for the model, unbounded yet; `display` (a diff, say) is for a person.
+
+    `bounded`: the tool has bounded the content itself and says in it how to get the rest.
+    """
 
     content: str
     is_error: bool = False
     display: str = ""
+    bounded: bool = False
 
 
 class Tool(Protocol):

@@ -1,0 +1,307 @@
+"""Opens files beneath one folder, by descriptor, never through a symlink that leads out.
+
+Paths are relative to the project and `/`-separated; an absolute path that lies beneath the project is
+taken as such. `@run/NAME` reaches the whole tool outputs in the run's folder, for reading only.
+
+A path is resolved in two moves. First it is worked out where symlinks lead (for reading only; writing
+follows none), and whatever leads out is refused. Then that place is opened one folder at a time, each
+with O_NOFOLLOW relative to the folder before. So a symlink that is swapped in between makes the open
+fail and can never redirect it, on any kernel, and `/proc`'s magic links are refused like every other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat as st
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from meshclaw.errors import MeshClawError
+from meshclaw.workspace.ignore import IgnoreFile, is_ignored, parse_ignore_file
+
+RUN_FOLDER = "@run"
+MAX_FILE = 64 * 2**20
+"""What `read_bytes` reads when it is not told otherwise, in bytes."""
+MAX_PATH = 4_096
+MAX_IGNORE_FILE = 256 * 2**10
+MAX_ENTRIES = 100_000
+"""Entries of one folder that are looked at; more are as if they were not there."""
+MAX_DEPTH = 100
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Kind = Literal["file", "folder", "link", "other"]
+
+
+class WorkspaceError(MeshClawError):
+    """A path that may not be opened, or could not be; the message is fit for a model."""
+
+
+class NotFoundError(WorkspaceError):
+    """There is nothing at that path."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One file or folder; `path` is relative to the project, `size` in bytes."""
+
+    path: str
+    kind: Kind
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class Workspace:
+    """All methods raise WorkspaceError and block: call them from a worker thread."""
+
+    def __init__(self, root: Path, outputs: Path | None = None) -> None:
+        self.root = Path(os.path.realpath(root))
+        self.outputs = None if outputs is None else Path(os.path.realpath(outputs))
+
+    def relative(self, path: str) -> str:
+        """`path` as the workspace understands it: no `.`, no doubled `/`; the root is the empty text.
+
+        Only looks at the text. Raises for `..`, for what lies outside and for what cannot be a name.
+        """
+        shown = shown_name(path)
+        try:
+            impossible = "\0" in path or len(os.fsencode(path)) > MAX_PATH
+        except UnicodeEncodeError:
+            impossible = True
+        if impossible:
+            raise WorkspaceError(f"{shown[:80]}: not a possible file name")
+        if path.startswith("/"):
+            root = str(self.root).rstrip("/")
+            if path != root and not path.startswith(f"{root}/"):
+                raise WorkspaceError(f"{shown}: outside of the project; give a path relative to it")
+            path = path[len(root) :]
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise WorkspaceError(f"{shown}: `..` is not allowed; give a path relative to the project")
+        return "/".join(parts)
+
+    def stat(self, path: str) -> FileInfo:
+        """What is there, with symlinks followed as far as they stay inside."""
+        root, parts, relative = self._locate(path)
+        with self._folder(root, parts[:-1]) as parent:
+            found = _lstat(parent, parts[-1], relative) if parts else os.fstat(parent)
+        return FileInfo(relative, _kind(found.st_mode), found.st_size)
+
+    def exists(self, path: str) -> bool:
+        """False also for what may not be opened."""
+        try:
+            self.stat(path)
+        except WorkspaceError:
+            return False
+        return True
+
+    def open(self, path: str) -> BinaryIO:
+        """A regular file, for reading. Devices, sockets and FIFOs are refused without being opened."""
+        root, parts, relative = self._locate(path)
+        if not parts:
+            raise WorkspaceError(f"{shown_name(path)}: is a folder")
+        with self._folder(root, parts[:-1]) as parent:
+            _require_file(_lstat(parent, parts[-1], relative), relative)
+            with _explained(relative):
+                descriptor = os.open(parts[-1], _READ_FLAGS, dir_fd=parent)
+        try:
+            _require_file(os.fstat(descriptor), relative)
+        except WorkspaceError:
+            os.close(descriptor)
+            raise
+        return os.fdopen(descriptor, "rb")
+
+    def read_bytes(self, path: str, limit: int = MAX_FILE, offset: int = 0) -> bytes:
+        """At most `limit` bytes from `offset` on."""
+        with self.open(path) as file, _explained(path):
+            file.seek(offset)
+            return file.read(limit)
+
+    def list_dir(self, path: str = "") -> list[FileInfo]:
+        """What a folder holds, sorted by name; symlinks as such, `.git` left out."""
+        root, parts, relative = self._locate(path)
+        found = []
+        with self._folder(root, parts) as folder, _explained(relative):
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in itertools.islice(entries, MAX_ENTRIES)]
+            for name in sorted(names):
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    place = f"{relative}/{name}" if relative else name
+                    found.append(FileInfo(place, _kind(status.st_mode), status.st_size))
+        return [entry for entry in found if not _is_git(entry.name)]
+
+    def walk(self, path: str = "", depth: int = MAX_DEPTH) -> Iterator[FileInfo]:
+        """Files and folders beneath `path`, sorted, without what `.gitignore` files exclude.
+
+        Symlinks are left out. A folder that is itself ignored is walked when it is named, without the
+        rules above it. `depth` 1 means `path`'s own entries. Folders that cannot be read are passed over.
+        """
+        relative = self.relative(path)
+        ignore_files: list[IgnoreFile] = []
+        for index in range(relative.count("/") + 1 if relative else 0):
+            above = "/".join(relative.split("/")[:index])
+            ignore_files += self._ignore_file(above)
+        if relative and is_ignored(ignore_files, f"{relative}/"):
+            ignore_files = []
+        yield from self._walk(self.list_dir(path), relative, ignore_files, depth)
+
+    def _walk(
+        self, entries: list[FileInfo], folder: str, ignore_files: list[IgnoreFile], depth: int
+    ) -> Iterator[FileInfo]:
+        if any(entry.name == ".gitignore" for entry in entries):
+            ignore_files = [*ignore_files, *self._ignore_file(folder)]
+        for entry in entries:
+            if entry.kind == "file" and not is_ignored(ignore_files, entry.path):
+                yield entry
+            elif entry.kind == "folder" and not is_ignored(ignore_files, f"{entry.path}/"):
+                yield entry
+                if depth > 1:
+                    with contextlib.suppress(WorkspaceError):
+                        inner = self.list_dir(entry.path)
+                        yield from self._walk(inner, entry.path, ignore_files, depth - 1)
+
+    def _ignore_file(self, folder: str) -> list[IgnoreFile]:
+        prefix = f"{folder}/" if folder else ""
+        try:
+            data = self.read_bytes(f"{prefix}.gitignore", MAX_IGNORE_FILE)
+        except WorkspaceError:
+            return []
+        return [parse_ignore_file(prefix, data)]
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Puts `data` there in one step, and makes the folders on the way. The file's mode is kept.
+
+        Follows no symlink. Refuses `.git`, what is not a regular file, what has a second hard link,
+        and what nobody may write. On an error the file is as it was.
+        """
+        relative = self.relative(path)
+        parts = relative.split("/")
+        if not relative or parts[0] == RUN_FOLDER or any(map(_is_git, parts)):
+            raise WorkspaceError(f"{shown_name(path)}: may not be written")
+        with self._folder(self.root, parts[:-1], create=True) as folder:
+            mode = _mode_to_keep(folder, parts[-1], relative)
+            with _explained(relative):
+                _replace(folder, parts[-1], data, mode)
+
+    def _locate(self, path: str) -> tuple[Path, list[str], str]:
+        """The folder to start from, the names to open from there, and the path to show."""
+        relative = inside = self.relative(path)
+        root = self.root
+        if self.outputs is not None and relative.split("/")[0] == RUN_FOLDER:
+            root, inside = self.outputs, relative[len(RUN_FOLDER) + 1 :]
+        real = Path(os.path.realpath(root / inside))
+        if not real.is_relative_to(root):
+            raise WorkspaceError(f"{shown_name(path)}: leads out of the project through a symlink")
+        parts = list(real.relative_to(root).parts)
+        if any(map(_is_git, parts)):
+            raise WorkspaceError(f"{shown_name(path)}: what is inside .git may not be read")
+        return root, parts, relative
+
+    @contextlib.contextmanager
+    def _folder(self, root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
+        shown = "/".join(parts) or "the project's folder"
+        with _explained(shown):
+            descriptor = os.open(root, _FOLDER_FLAGS)
+        try:
+            for part in parts:
+                with _explained(shown):
+                    if create:
+                        with contextlib.suppress(FileExistsError):
+                            os.mkdir(part, dir_fd=descriptor)
+                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def shown_name(name: str) -> str:
+    r"""A file name as text that can be encoded: bytes that are not UTF-8 appear as `\xNN`."""
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_git(name: str) -> bool:
+    return name.lower() == ".git"
+
+
+def _kind(mode: int) -> Kind:
+    if st.S_ISREG(mode):
+        return "file"
+    if st.S_ISDIR(mode):
+        return "folder"
+    return "link" if st.S_ISLNK(mode) else "other"
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turns an OSError into what a model should be told."""
+    try:
+        yield
+    except OSError as error:
+        shown = shown_name(path)
+        if error.errno == errno.ENOENT:
+            raise NotFoundError(f"{shown}: no such file or folder") from error
+        if error.errno == errno.ELOOP:
+            raise WorkspaceError(f"{shown}: a symlink is in the way") from error
+        raise WorkspaceError(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _lstat(folder: int, name: str, path: str) -> os.stat_result:
+    with _explained(path):
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def _require_file(found: os.stat_result, path: str) -> None:
+    if st.S_ISDIR(found.st_mode):
+        raise WorkspaceError(f"{shown_name(path)}: is a folder")
+    if not st.S_ISREG(found.st_mode):
+        raise WorkspaceError(f"{shown_name(path)}: is not a regular file")
+
+
+def _mode_to_keep(folder: int, name: str, path: str) -> int | None:
+    """The permissions of the file that will be replaced, or None when there is none."""
+    try:
+        found = _lstat(folder, name, path)
+    except NotFoundError:
+        return None
+    _require_file(found, path)
+    if found.st_nlink > 1:
+        raise WorkspaceError(f"{shown_name(path)}: has another hard link, so it may not be written")
+    if not found.st_mode & 0o222:
+        raise WorkspaceError(f"{shown_name(path)}: is read-only")
+    return found.st_mode & 0o777
+
+
+def _replace(folder: int, name: str, data: bytes, mode: int | None) -> None:
+    for number in itertools.count():
+        draft = f".meshclaw-{os.getpid()}-{number}.tmp"
+        try:
+            descriptor = os.open(draft, _CREATE_FLAGS, 0o666, dir_fd=folder)
+            break
+        except FileExistsError:
+            continue
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            file.write(data)
+        os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft, dir_fd=folder)
+        raise
