@@ -16,7 +16,7 @@ from meshclaw.errors import Problem, ProblemsError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _FRACTION = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\Z")
@@ -29,8 +29,9 @@ MAX_DIGITS = 40
 class Node:
     """A value and where it stands (1-based). `value` is a scalar, a list of Nodes, or a dict of them.
 
-    `text` is a scalar as written; `plain` says that it stood without quotes. `keys` are the positions
-    of a mapping's keys.
+    `text` is a scalar as written; `plain` says that it stood without quotes. `block_column` is the
+    column at which the lines of a literal block (`|`) begin, 0 for any other scalar. `keys` are the
+    positions of a mapping's keys.
     """
 
     kind: Literal["scalar", "list", "map"]
@@ -39,6 +40,7 @@ class Node:
     column: int
     text: str = ""
     plain: bool = False
+    block_column: int = 0
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def data(self) -> Any:
@@ -63,22 +65,32 @@ class Node:
         return self.keys[key]
 
 
-def parse(data: bytes, source: str) -> Node:
-    """Reads one document. Raises ProblemsError; an empty document is an empty mapping."""
+def parse(data: bytes, source: str, problems: list[Problem] | None = None) -> Node:
+    """Reads one document; an empty one is an empty mapping.
+
+    Raises ProblemsError. Mistakes that leave the rest readable (duplicate keys, of which the first
+    counts) are added to `problems` instead, when it is given.
+    """
     reader = _Reader(source)
-    return reader.read(data)
+    root = reader.read(data)
+    if problems is not None:
+        problems += reader.problems
+    elif reader.problems:
+        raise ProblemsError(reader.problems)
+    return root
 
 
 class _Reader:
     def __init__(self, source: str) -> None:
         self._source = source
         self._nodes = 0
-        self._problems: list[Problem] = []
+        self.problems: list[Problem] = []
+        self._lines: list[str] = []
 
     def read(self, data: bytes) -> Node:
         import yaml
 
-        text = self._decode(data)
+        self._lines = (text := self._decode(data)).split("\n")
         # The C parser is ten times faster; both give the same events for what is accepted here.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
@@ -94,8 +106,6 @@ class _Reader:
             self._fail(1, 1, f"this is not YAML: {error}")
         except RecursionError:
             self._fail(1, 1, f"nested deeper than {MAX_DEPTH} levels")
-        if self._problems:
-            raise ProblemsError(self._problems)
         return root
 
     def _decode(self, data: bytes) -> str:
@@ -142,7 +152,8 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "")
             value = _scalar(event.value) if plain else event.value
-            return Node("scalar", value, line, column, event.value, plain)
+            block = self._block_column(event) if event.style == "|" else 0
+            return Node("scalar", value, line, column, event.value, plain, block)
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not isinstance(event := next(events), yaml.SequenceEndEvent):
@@ -166,17 +177,23 @@ class _Reader:
                 first = places[key.text][0]
                 problem = f"duplicate key '{key.text}'"
                 hint = f"it is already set in line {first}"
-                self._problems.append(Problem(self._source, key.line, key.column, problem, hint))
+                self.problems.append(Problem(self._source, key.line, key.column, problem, hint))
                 continue
             entries[key.text] = value
             places[key.text] = (key.line, key.column)
         return Node("map", entries, line, column, keys=places)
 
+    def _block_column(self, event: Any) -> int:
+        for line in self._lines[event.start_mark.line + 1 : event.end_mark.line + 1]:
+            if line.strip():
+                return len(line) - len(line.lstrip(" ")) + 1
+        return 0
+
     def _fail_at(self, event: Any, message: str, hint: str = "") -> None:
         self._fail(event.start_mark.line + 1, event.start_mark.column + 1, message, hint)
 
     def _fail(self, line: int, column: int, message: str, hint: str = "") -> None:
-        raise ProblemsError([*self._problems, Problem(self._source, line, column, message, hint)])
+        raise ProblemsError([*self.problems, Problem(self._source, line, column, message, hint)])
 
 
 def _scalar(text: str) -> Any:

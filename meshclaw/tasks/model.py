@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from meshclaw.budgets import Budget
+from meshclaw.budgets import NO_LIMITS, Budget
 from meshclaw.messages import Effort
 
 ParamType = Literal["string", "integer", "number", "boolean"]
@@ -23,7 +23,6 @@ class Param:
     default: str | int | float | bool | None = None
     choices: tuple[str | int | float, ...] = ()
     description: str = ""
-    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task file. `digest` is the SHA-256 of the file's bytes, in hex; `source` its path as given."""
+    """One task file. `budget` holds only the limits that the task states.
+
+    `digest` is the SHA-256 of the file's bytes, in hex; `source` its path as given.
+    """
 
     name: str
     prompt: str
@@ -79,5 +81,5 @@ class Task:
     tools: tuple[str, ...] = ()
     allow: Allow = field(default_factory=Allow)
     output: Output = field(default_factory=Output)
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = NO_LIMITS
     max_output: int | None = None
