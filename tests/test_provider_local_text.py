@@ -1,0 +1,196 @@
+"""What the embedded model is told and how its turns are read, without the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.messages import Message, Request, Text, ToolCall, ToolResult, ToolSpec, user
+from meshclaw.providers.base import NullSink
+from meshclaw.providers.local import LocalProvider
+from meshclaw.providers.local_template import read_turn, render, signature
+from meshclaw.providers.local_turn import turn_schema
+from meshclaw.providers.tool_text import find_tool_calls
+
+
+def spec(name: str, *parameters: str) -> ToolSpec:
+    properties = {parameter: {"type": "string"} for parameter in parameters}
+    return ToolSpec(
+        name,
+        f"Does {name}.",
+        {
+            "type": "object",
+            "properties": properties,
+            "required": list(parameters),
+            "additionalProperties": False,
+        },
+    )
+
+
+READ, EDIT, SHELL = spec("read", "path"), spec("edit", "path", "old", "new"), spec("shell", "command")
+NAMES = ("read", "edit", "shell")
+
+
+def asked(name: str, **arguments: str) -> Message:
+    return Message("assistant", (Text("hm"), ToolCall("c1", name, json.dumps(arguments))))
+
+
+def told(content: str, *, is_error: bool = False) -> Message:
+    return Message("user", (ToolResult("c1", content, is_error),))
+
+
+def allows(turn: dict[str, Any], *messages: Message, answer: dict[str, Any] | None = None) -> bool:
+    request = Request("m", (user("Do it."), *messages), tools=(READ, EDIT, SHELL), schema=answer)
+    schema = turn_schema(request)
+    return bool(jsonschema.Draft202012Validator(schema).is_valid(turn))
+
+
+def call(name: str, **arguments: str) -> dict[str, Any]:
+    return {"thought": "t", "done": False, "tool": name, "arguments": arguments}
+
+
+DONE = {"thought": "t", "done": True, "answer": "yes"}
+SHOWN = told("   1\tdef f():\n   2\t    return 1\n   3\t\n   4\t# x\n   5\t# x")
+
+
+def test_the_first_turn_is_a_call_and_never_a_claim() -> None:
+    assert allows(call("read", path="a"))
+    assert not allows(DONE)
+    assert not allows(call("read", file="a"))
+    assert not allows(call("format_disk"))
+
+
+def test_an_answer_needs_a_tool_that_worked_or_three_failures() -> None:
+    assert allows(DONE, asked("shell", command="ls"), told("a"))
+    failed = (asked("shell", command="ls"), told("no", is_error=True))
+    assert not allows(DONE, *failed)
+    assert allows(DONE, *failed, *failed, *failed)
+
+
+def test_an_answer_fits_the_schema_that_the_task_states() -> None:
+    worked = (asked("shell", command="ls"), told("a"))
+    number = {"type": "integer"}
+    assert not allows(DONE, *worked, answer=number)
+    assert allows({**DONE, "answer": 3}, *worked, answer=number)
+
+
+def test_edits_need_a_file_that_was_read_and_lines_that_are_in_it_once() -> None:
+    edit = call("edit", path="a.py", old="    return 1", new="    return 2")
+    assert not allows(edit)
+    seen = (asked("read", path="a.py"), SHOWN)
+    assert allows(edit, *seen)
+    assert not allows(call("edit", path="b.py", old="    return 1", new="x"), *seen)
+    assert not allows(call("edit", path="a.py", old="return  1", new="x"), *seen)
+    assert not allows(call("edit", path="a.py", old="# x", new="x"), *seen)
+
+
+def test_lines_are_followed_through_an_edit() -> None:
+    first = {"path": "a.py", "old": "    return 1", "new": "    y = 2\n    return y"}
+    history = (asked("read", path="a.py"), SHOWN, asked("edit", **first), told("done"))
+    assert not allows(call("edit", **first), *history)
+    assert allows(call("edit", path="a.py", old="    y = 2", new=""), *history)
+
+
+def test_a_call_made_twice_is_not_made_a_third_time_at_once() -> None:
+    once = (asked("shell", command="ls"), told("a"))
+    assert allows(call("shell", command="ls"), *once)
+    assert not allows(call("shell", command="ls"), *once, *once)
+    assert allows(call("shell", command="ls"), *once, *once, asked("read", path="a"), told("   1\tx"))
+
+
+def test_a_turn_is_read_as_thought_and_call_or_as_the_answer() -> None:
+    made = read_turn(json.dumps(call("read", path="ä")), "c9")
+    assert made == (Text("t"), ToolCall("c9", "read", '{"path": "ä"}'))
+    assert read_turn(json.dumps(DONE), "c9") == (Text("yes"),)
+    assert read_turn(json.dumps({**DONE, "answer": {"n": 1}}), "c9") == (Text('{"n": 1}'),)
+    assert read_turn('{"thought": "t", "do', "c9") is None
+
+
+def test_the_history_is_spelled_as_the_model_spelled_it() -> None:
+    turn = json.dumps(call("read", path="a"))
+    parts = read_turn(turn, "c1")
+    assert parts is not None
+    rendered = render("", [user("Do it."), Message("assistant", parts), told("x")], [READ])
+    assert [one["role"] for one in rendered] == ["system", "user", "assistant", "user"]
+    assert rendered[2]["content"] == turn
+    assert rendered[3]["content"].startswith("read worked:\nx\n\nThe job: Do it.")
+
+
+def test_a_longer_history_begins_with_the_shorter_ones_rendering() -> None:
+    history = [user("Do it."), asked("read", path="a"), told("x"), asked("shell", command="ls"), told("y")]
+    assert render("s", history, [READ, SHELL])[:4] == render("s", history[:3], [READ, SHELL])
+
+
+def test_without_tools_the_text_is_passed_as_it_is() -> None:
+    history = [user("Hi {x}"), Message("assistant", (Text("Ho"),)), user("Ha")]
+    rendered = render("Be terse.", history, [])
+    assert [one["content"] for one in rendered] == ["Be terse.", "Hi {x}", "Ho", "Ha"]
+    assert "assistant" in render("", history, [])[0]["content"]
+
+
+def test_a_signature_says_what_is_optional_and_what_may_be_chosen() -> None:
+    tool = ToolSpec(
+        "go",
+        "Goes.",
+        {
+            "type": "object",
+            "properties": {
+                "to": {"type": "string", "description": "a place"},
+                "how": {"enum": ["a", "b"]},
+            },
+            "required": ["to"],
+        },
+    )
+    assert signature(tool) == '- go(to: string - a place; how?: "a"|"b"): Goes.'
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "calls"),
+    [
+        ('<tool_call>\n{"name": "read", "arguments": {"path": "a"}}\n</tool_call>', "", [("read", "a")]),
+        ('Sure.\n```json\n{"name": "read", "arguments": {"path": "`}`"}}\n```', "Sure.", [("read", "`}`")]),
+        ('{"tool": "read", "parameters": {"path": "a"}}', "", [("read", "a")]),
+        ("{'name': 'read', 'arguments': {'path': 'a'}}", "", [("read", "a")]),
+        ('[{"function": {"name": "read", "arguments": "{\\"path\\": \\"a\\"}"}}]', "", [("read", "a")]),
+        (
+            '{"name": "read", "arguments": {"path": "a"}}\n{"name": "read", "arguments": {"path": "b"}}',
+            "",
+            [("read", "a"), ("read", "b")],
+        ),
+    ],
+)
+def test_calls_are_found_in_text(text: str, rest: str, calls: list[tuple[str, str]]) -> None:
+    left, found = find_tool_calls(text, NAMES, "t")
+    assert left == rest
+    assert [(one.name, json.loads(one.arguments)["path"]) for one in found] == calls
+    assert [one.id for one in found] == [f"t_{n}" for n in range(1, len(calls) + 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No call here.",
+        '{"name": "Bob", "arguments": {}}',
+        '```json\n{"name": "Bob", "age": 3}\n```',
+        'The call would be {"name": "read", "arguments": {"path": "a"}} but no.',
+        "__import__('os').system('x')",
+        "{" * 100_000,
+        '{"name": ["read"]}',
+        "",
+    ],
+)
+def test_what_is_no_call_stays_text(text: str) -> None:
+    assert find_tool_calls(text, NAMES, "t") == (text, ())
+
+
+async def test_missing_weights_are_said_with_the_way_to_get_them(tmp_path: Path) -> None:
+    provider = LocalProvider(tmp_path / "absent.gguf")
+    with pytest.raises(ProviderError, match="meshclaw models pull") as failed:
+        await provider.complete(Request("m", (user("hi"),)), NullSink())
+    assert failed.value.kind is FailureKind.NOT_FOUND
+    await provider.aclose()
