@@ -89,6 +89,7 @@ async def _start(command: Command, output: int) -> Process:
 async def _supervise(process: Process, reading: int, collected: _Collected, timeout: float) -> bool:
     """Waits for the end, however it comes. True when it was the timeout."""
     drained = anyio.Event()
+    ended = False
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_drain, reading, collected, drained)
@@ -98,12 +99,15 @@ async def _supervise(process: Process, reading: int, collected: _Collected, time
                 with anyio.move_on_after(LINGER):
                     await drained.wait()
             await _end_group(process)
+            ended = True
             with anyio.move_on_after(LINGER):
                 await drained.wait()
             group.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end_group(process)
+        # Never twice: the group's number may belong to somebody else by then.
+        if not ended:
+            with anyio.CancelScope(shield=True):
+                await _end_group(process)
     return scope.cancelled_caught
 
 
