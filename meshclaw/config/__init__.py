@@ -1,0 +1,20 @@
+"""Settings in layers; each value remembers where it came from."""
+
+from meshclaw.config.keys import resolve_key
+from meshclaw.config.load import KINDS, load_config
+from meshclaw.config.show import Row, rows, settings_page
+from meshclaw.config.values import Config, KeySource, Layer, Origin, ProviderSettings
+
+__all__ = [
+    "KINDS",
+    "Config",
+    "KeySource",
+    "Layer",
+    "Origin",
+    "ProviderSettings",
+    "Row",
+    "load_config",
+    "resolve_key",
+    "rows",
+    "settings_page",
+]
