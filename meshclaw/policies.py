@@ -168,7 +168,8 @@ class TaskPolicy:
             pattern = self._missing_pattern(command)
             missing.append(f"--allow-run {shlex.quote(pattern)}")
             what = " (a full shell)" if pattern == FULL_SHELL else ""
-            remedy = f"add {json.dumps(pattern)}{what} to allow.run in {self.source}, or pass {' '.join(missing)}"
+            line = f"add {json.dumps(pattern)}{what} to allow.run in {self.source}"
+            remedy = f"{line}, or pass {' '.join(missing)}"
         return Decision(False, (reason or "commands are not allowed without a sandbox") + allowed, remedy)
 
     def _missing_pattern(self, command: str) -> str:

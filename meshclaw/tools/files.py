@@ -114,7 +114,7 @@ def _page(file: BinaryIO, start: int, end: int | None) -> str:
     shown = bytearray()
     number, last, full, cut = 0, start - 1, False, False
     for number, (line, shortened) in enumerate(_lines(file), 1):
-        full = full or bool(shown) and len(shown) + len(line) > PAGE_BYTES
+        full = full or (bool(shown) and len(shown) + len(line) > PAGE_BYTES)
         if number in wanted and not full:
             shown += line
             last, cut = number, cut or shortened
