@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 
 from meshclaw.budgets import Budget
-from meshclaw.errors import ExitCode, ProviderError
-from meshclaw.ledger.entry import Ledger
+from meshclaw.errors import ExitCode, Problem, ProviderError
+from meshclaw.ledger.entry import Entry, Ledger
+from meshclaw.messages import Effort
 from meshclaw.policies import Policy
 from meshclaw.pricing import Prices
 from meshclaw.providers.base import Provider
@@ -47,6 +48,7 @@ class Delegation:
     budget: Budget
     max_output: int
     timeout: float
+    effort: Effort | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     input_files: Mapping[str, bytes] = field(default_factory=dict)
     output_file: str | None = None
@@ -70,11 +72,13 @@ class Stop:
 class House:
     """What all runs of one process share. `runs` is the folder of run directories.
 
-    `now` is the wall clock in UTC, `new_id` gives run ids (UUIDv7, as text), `listen` is told every
-    Event. `who` and `host` are written into `run` entries.
+    `history` gives all entries, those of rotated files included. `now` is the wall clock in UTC,
+    `new_id` gives run ids (UUIDv7, as text), `listen` is told every Event. `who` and `host` are
+    written into `run` entries.
     """
 
     ledger: Ledger
+    history: Callable[[], Iterator[Entry | Problem]]
     prices: Prices
     runs: Path
     redactor: Redactor

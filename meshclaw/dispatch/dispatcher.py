@@ -107,7 +107,7 @@ class _Life:
         limit = self._delegation.budget.time
         candidate: Candidate | None = None
         with self._stop.scope, anyio.move_on_after(limit):
-            candidate = await self._delegation.runner.run(self._job(), self._context())
+            candidate = await self._delegation.runner.run(job_of(self._delegation), self._context())
         if candidate is not None:
             return candidate, EXIT_OF_STATUS[candidate.status]
         if self._stop.scope.cancelled_caught:
@@ -117,20 +117,6 @@ class _Life:
 
     def _cut_short(self, status: RunStatus, reason: str) -> Candidate:
         return Candidate("", status, reason, self._budget.steps)
-
-    def _job(self) -> Job:
-        delegation = self._delegation
-        task = delegation.task
-        return Job(
-            model=delegation.model.partition("/")[2],
-            prompt=delegation.prompt,
-            system=delegation.system,
-            effort=task.effort,
-            schema=task.output.schema,
-            max_output=delegation.max_output,
-            timeout=delegation.timeout,
-            cache_key=f"meshclaw-{task.name}-{task.digest[:16]}",
-        )
 
     def _context(self) -> RunContext:
         delegation, outputs = self._delegation, self._directory.outputs
@@ -237,6 +223,21 @@ class _Life:
         self._notify(
             "retry", number=number, failure=str(error.kind), message=str(error), wait_s=round(wait, 3)
         )
+
+
+def job_of(delegation: Delegation) -> Job:
+    """What the runner is told of a delegation."""
+    task = delegation.task
+    return Job(
+        model=delegation.model.partition("/")[2],
+        prompt=delegation.prompt,
+        system=delegation.system,
+        effort=delegation.effort,
+        schema=task.output.schema,
+        max_output=delegation.max_output,
+        timeout=delegation.timeout,
+        cache_key=f"meshclaw-{task.name}-{task.digest[:16]}",
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -106,7 +106,7 @@ def _in_ledger(house: House, run: str) -> tuple[dict[str, Reserve], dict[str, Ca
     reserves: dict[str, Reserve] = {}
     calls: dict[str, Call] = {}
     ended: RunEnd | None = None
-    for entry in house.ledger.read():
+    for entry in house.history():
         match entry:
             case Reserve() if entry.run == run:
                 reserves[entry.call] = entry

@@ -7,14 +7,26 @@ so every request begins with the bytes of the one before: that is what prompt ca
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
 from meshclaw.errors import BudgetError, FailureKind, ProviderError
-from meshclaw.messages import Message, Part, Request, Response, StopReason, Text, ToolCall, ToolResult, user
-from meshclaw.providers.base import NullSink
+from meshclaw.messages import (
+    Message,
+    Part,
+    Request,
+    Response,
+    StopReason,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    user,
+)
+from meshclaw.providers.base import NullSink, Provider
 from meshclaw.runners.answers import read_answer, repair_request
-from meshclaw.runners.base import Job, RunContext
+from meshclaw.runners.base import Job, RunContext, output_limit
 from meshclaw.runners.compaction import compact, needs_room
 from meshclaw.runners.progress import Progress
 from meshclaw.runs import Candidate, RunStatus
@@ -33,8 +45,22 @@ CUT_OFF = "Your output was cut off at its limit. Go on in smaller steps and give
 class AgentRunner:
     """Runs until an answer, a budget, a refusal, or until it goes in circles."""
 
+    def first_request(self, job: Job, tools: tuple[ToolSpec, ...], provider: Provider) -> Request:
+        return Request(
+            model=job.model,
+            messages=(user(job.prompt),),
+            system=f"{AGENT_SYSTEM}\n\n{job.system}".strip(),
+            tools=tools,
+            max_output=output_limit(job, provider),
+            effort=job.effort,
+            schema=job.schema,
+            cache_key=job.cache_key,
+            timeout=job.timeout,
+        )
+
     async def run(self, job: Job, context: RunContext) -> Candidate:
-        loop = _Loop(job, context)
+        first = self.first_request(job, context.toolbox.specs, context.provider)
+        loop = _Loop(job, context, first)
         await loop.start()
         while True:
             try:
@@ -52,11 +78,11 @@ class AgentRunner:
 class _Loop:
     """The state of one attempt."""
 
-    def __init__(self, job: Job, context: RunContext) -> None:
+    def __init__(self, job: Job, context: RunContext, first: Request) -> None:
         self._job = job
         self._context = context
-        self._system = f"{AGENT_SYSTEM}\n\n{job.system}".strip()
-        self._messages: tuple[Message, ...] = (user(job.prompt),)
+        self._first = first
+        self._messages = first.messages
         self._window = context.provider.window(job.model)
         self._last_total: int | None = None
         self._seen = 0
@@ -71,7 +97,7 @@ class _Loop:
             "start",
             runner="agent",
             model=self._job.model,
-            system=self._system,
+            system=self._first.system,
             prompt=self._job.prompt,
             schema=self._job.schema,
             tools=[spec.name for spec in self._context.toolbox.specs],
@@ -86,26 +112,12 @@ class _Loop:
     async def ask(self) -> Response | None:
         """The next response, or None when the model's window cannot hold the history any more."""
         self._step += 1
-        max_output = self._job.max_output
-        if self._window is not None:
-            max_output = min(max_output, max(self._window // 4, 1))
-            room = self._window - max_output
-            full = needs_room(self._messages, self._last_total, self._seen, room)
-            if full and not await self._compact():
-                return None
+        room = None if self._window is None else self._window - self._first.max_output
+        full = room is not None and needs_room(self._messages, self._last_total, self._seen, room)
+        if full and not await self._compact():
+            return None
         for last_try in (False, True):
-            request = Request(
-                model=self._job.model,
-                messages=self._messages,
-                system=self._system,
-                tools=self._context.toolbox.specs,
-                max_output=max_output,
-                effort=self._job.effort,
-                schema=self._job.schema,
-                cache_key=self._job.cache_key,
-                timeout=self._job.timeout,
-                step=self._step,
-            )
+            request = replace(self._first, messages=self._messages, step=self._step)
             try:
                 response = await self._context.provider.complete(request, NullSink())
             except ProviderError as error:

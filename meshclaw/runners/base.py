@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshclaw.budgets import BudgetMeter
-from meshclaw.messages import DEFAULT_MAX_OUTPUT, Effort
+from meshclaw.messages import DEFAULT_MAX_OUTPUT, Effort, Request, ToolSpec
 from meshclaw.providers.base import Provider
 from meshclaw.runs import Candidate
 from meshclaw.tools.toolbox import Toolbox
@@ -45,6 +45,16 @@ class RunContext:
 
 
 class Runner(Protocol):
+    def first_request(self, job: Job, tools: tuple[ToolSpec, ...], provider: Provider) -> Request:
+        """The request with which `run` begins, for a dry run. Asks nobody."""
+        ...
+
     async def run(self, job: Job, context: RunContext) -> Candidate:
         """Works until an answer, a limit or a refusal. Raises ProviderError and LedgerError only."""
         ...
+
+
+def output_limit(job: Job, provider: Provider) -> int:
+    """The job's output limit, at most a quarter of the model's window: the prompt needs room too."""
+    window = provider.window(job.model)
+    return job.max_output if window is None else max(1, min(job.max_output, window // 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from meshclaw.messages import Message, Text, ToolCall, ToolResult
 
 KEEP_LAST = 2
 """How many of the newest messages with tool results stay whole."""
+_STUB = re.compile(r"\[output of .{1,80} removed to make room: \d+ characters\]")
 BYTES_PER_TOKEN = 3
 """A careful estimate for code and prose in today's tokenizers (about four on average)."""
 
@@ -59,7 +61,7 @@ def _stub(messages: Sequence[Message], older: set[int], names: dict[str, str]) -
                 continue
             name = names.get(part.call_id, "tool")
             stub = f"[output of {name} removed to make room: {len(part.content)} characters]"
-            if len(stub) < len(part.content):
+            if len(stub) < len(part.content) and not _STUB.fullmatch(part.content):
                 parts[place] = replace(part, content=stub)
                 ids.append(part.call_id)
                 saved += len(part.content) - len(stub)

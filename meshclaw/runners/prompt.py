@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meshclaw.errors import BudgetError
-from meshclaw.messages import Message, Request, Response, StopReason, user
-from meshclaw.providers.base import NullSink
+from meshclaw.messages import Request, Response, StopReason, ToolSpec, user
+from meshclaw.providers.base import NullSink, Provider
 from meshclaw.runners.answers import Answer, read_answer, repair_request
-from meshclaw.runners.base import Job, RunContext
+from meshclaw.runners.base import Job, RunContext, output_limit
 from meshclaw.runs import Candidate, RunStatus
 
 PROMPT_SYSTEM = (
@@ -21,14 +23,25 @@ class PromptRunner:
     A blank, truncated or unfitting answer gets one repair call, then the attempt is `failed`.
     """
 
+    def first_request(self, job: Job, tools: tuple[ToolSpec, ...], provider: Provider) -> Request:
+        return Request(
+            model=job.model,
+            messages=(user(job.prompt),),
+            system=f"{PROMPT_SYSTEM}\n\n{job.system}".strip(),
+            max_output=output_limit(job, provider),
+            effort=job.effort,
+            schema=job.schema,
+            cache_key=job.cache_key,
+            timeout=job.timeout,
+        )
+
     async def run(self, job: Job, context: RunContext) -> Candidate:
-        system = f"{PROMPT_SYSTEM}\n\n{job.system}".strip()
-        messages: tuple[Message, ...] = (user(job.prompt),)
+        request = self.first_request(job, (), context.provider)
         await context.record(
             "start",
             runner="prompt",
             model=job.model,
-            system=system,
+            system=request.system,
             prompt=job.prompt,
             schema=job.schema,
             tools=[],
@@ -37,20 +50,7 @@ class PromptRunner:
         for step in (1, 2):
             try:
                 context.budget.step()
-                response = await context.provider.complete(
-                    Request(
-                        model=job.model,
-                        messages=messages,
-                        system=system,
-                        max_output=job.max_output,
-                        effort=job.effort,
-                        schema=job.schema,
-                        cache_key=job.cache_key,
-                        timeout=job.timeout,
-                        step=step,
-                    ),
-                    NullSink(),
-                )
+                response = await context.provider.complete(replace(request, step=step), NullSink())
             except BudgetError as error:
                 return Candidate("", RunStatus.OVER_BUDGET, str(error), step - 1)
             if response.stop is StopReason.REFUSAL:
@@ -61,7 +61,8 @@ class PromptRunner:
             if step == 1:
                 text = repair_request(answer)
                 await context.record("notice", text=text, why="repair")
-                messages = (*messages, response.message, user(text))
+                messages = (*request.messages, response.message, user(text))
+                request = replace(request, messages=messages)
         return Candidate(answer.text, RunStatus.FAILED, "; ".join(answer.problems), step)
 
 

@@ -1,0 +1,7 @@
+"""The composition root: settings, files and plug-ins become a Dispatcher's parts."""
+
+from meshclaw.app.app import App
+from meshclaw.app.options import RunOptions, TaskSource
+from meshclaw.app.providers import WeightsMissingError
+
+__all__ = ["App", "RunOptions", "TaskSource", "WeightsMissingError"]
