@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from wire_server import WireServer
 
+from meshclaw.errors import ProviderError
 from meshclaw.messages import Message, Opaque, Request, Text, ToolCall, ToolResult, user
 from meshclaw.providers.anthropic import AnthropicProvider
-from meshclaw.providers.base import Provider
+from meshclaw.providers.base import NullSink, Provider, Sink
 from meshclaw.providers.openai_chat import OpenAIChatProvider
 from meshclaw.providers.openai_responses import OpenAIProvider
 from meshclaw.usage import Usage
@@ -44,6 +46,19 @@ async def open_provider(wire: str, server: WireServer, **options: Any) -> AsyncI
 def ask(wire: str, text: str = "hello", **fields: Any) -> Request:
     fields.setdefault("messages", (user(text),))
     return Request(MODELS[wire], **fields)
+
+
+async def failure(
+    wire: str, server: WireServer, sink: Sink | None = None, request: Request | None = None, **options: Any
+) -> ProviderError:
+    """The error of one call."""
+    async with open_provider(wire, server, **options) as provider:
+        with pytest.raises(ProviderError) as caught:
+            await provider.complete(request or ask(wire), sink or NullSink())
+    assert str(caught.value).startswith(f"{provider.name}/{MODELS[wire]}: ")
+    assert KEY not in str(caught.value)
+    assert len(server.requests) <= 1
+    return caught.value
 
 
 class RecordingSink:

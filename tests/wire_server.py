@@ -24,19 +24,27 @@ the script's end is answered with HTTP 400. For benchmarks, give a function inst
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
-from wire_formats import FORMATS, Format
+from wire_anthropic import Messages
+from wire_http import Recorded, begin_stream, chunk, read_request, reset, send, stream
+from wire_openai import Chat, Responses
+from wire_turns import Format
 
+__all__ = ["Failure", "Fault", "Recorded", "Reply", "Scripted", "Turn", "WireServer"]
+
+FORMATS: dict[str, Format] = {
+    "/messages": Messages(),
+    "/responses": Responses(),
+    "/chat/completions": Chat(),
+}
 DEFAULT_USAGE: Mapping[str, Any] = {"input": 100, "output": 10}
 
 
@@ -87,17 +95,6 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
     error_type: str = "error"
     message: str = "the scripted failure"
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A request as it arrived; header names are in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-    raw: bytes
 
 
 Reply = Turn | Failure | Fault
@@ -181,12 +178,12 @@ class WireServer:
         self._tasks.add(task)
         self.connections += 1
         try:
-            while (request := await _read_request(reader)) is not None:
+            while (request := await read_request(reader)) is not None:
                 self.requests.append(request)
                 if not await self._answer(request, writer):
                     break
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the peer has gone, or the server stops
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -194,14 +191,14 @@ class WireServer:
     async def _answer(self, request: Recorded, writer: asyncio.StreamWriter) -> bool:
         """True when the connection can be used again."""
         if request.method == "GET":
-            return await _send(writer, 200, {"object": "list", "data": [{"id": id} for id in self._models]})
+            return await send(writer, 200, {"object": "list", "data": [{"id": id} for id in self._models]})
         wire = next((wire for suffix, wire in FORMATS.items() if request.path.endswith(suffix)), None)
         if wire is None:
-            return await _send(writer, 404, {"error": {"message": f"no such path: {request.path}"}})
+            return await send(writer, 404, {"error": {"message": f"no such path: {request.path}"}})
         reply = self._next(request)
         if isinstance(reply, Failure):
             body = reply.body or wire.error(reply.error_type, reply.message)
-            return await _send(writer, reply.status, body, reply.headers)
+            return await send(writer, reply.status, body, reply.headers)
         if isinstance(reply, Fault):
             return await _misbehave(reply, wire, writer)
         self._at_once += 1
@@ -213,8 +210,8 @@ class WireServer:
         self._answered += 1
         events = wire.events(reply, self._answered, request.body)
         if self.ignore_stream or not request.body.get("stream"):
-            return await _send(writer, 200, wire.whole(events))
-        return await _stream(writer, [*map(wire.encode, events), wire.last], reply.pace)
+            return await send(writer, 200, wire.whole(events))
+        return await stream(writer, [*map(wire.encode, events), wire.last], reply.pace)
 
     def _next(self, request: Recorded) -> Reply:
         if self._responder is not None:
@@ -225,91 +222,38 @@ class WireServer:
         return scripted(request) if callable(scripted) else scripted
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Recorded | None:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return None
-    first, *lines = head.decode("latin-1").rstrip().split("\r\n")
-    method, path, _ = first.split(" ", 2)
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    raw = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Recorded(method, path.split("?")[0], headers, json.loads(raw) if raw else None, raw)
-
-
-async def _send(
-    writer: asyncio.StreamWriter, status: int, body: Any, headers: Mapping[str, str] | None = None
-) -> bool:
-    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    given = {"content-type": "application/json", **(headers or {})}
-    lines = [f"HTTP/1.1 {status} Scripted", f"content-length: {len(content)}"]
-    lines += [f"{name}: {value}" for name, value in given.items()]
-    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
-    await writer.drain()
-    return True
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def _begin_stream(writer: asyncio.StreamWriter, content_type: str = "text/event-stream") -> None:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
-    writer.write(head.encode())
-
-
-async def _stream(writer: asyncio.StreamWriter, events: Iterable[bytes], pace: float = 0.0) -> bool:
-    _begin_stream(writer)
-    for event in events:
-        if event:
-            writer.write(_chunk(event))
-        if pace:
-            await writer.drain()
-            await asyncio.sleep(pace)
-    writer.write(_chunk(b""))
-    await writer.drain()
-    return True
-
-
 async def _misbehave(fault: Fault, wire: Format, writer: asyncio.StreamWriter) -> bool:
     beginning = [wire.encode(event) for event in wire.events(Turn(text="half an ans"), 0, {})][: wire.half]
     match fault:
         case Fault.RESET_BEFORE:
-            _reset(writer)
+            reset(writer)
         case Fault.CLOSE_BEFORE:
             pass
         case Fault.HANG:
             await asyncio.sleep(3600)
         case Fault.HTML:
             page = "<html><body>Please log in</body></html>\n"
-            return await _send(writer, 200, page, {"content-type": "text/html"})
+            return await send(writer, 200, page, {"content-type": "text/html"})
         case Fault.EMPTY:
-            return await _send(writer, 200, "", {"content-type": "text/event-stream"})
+            return await send(writer, 200, "", {"content-type": "text/event-stream"})
         case Fault.TRUNCATED:
-            return await _stream(writer, beginning)
+            return await stream(writer, beginning)
         case Fault.GARBAGE:
-            return await _stream(writer, [*beginning, b"data: {not json\n\n"])
+            return await stream(writer, [*beginning, b"data: {not json\n\n"])
         case Fault.NOT_AN_OBJECT:
-            return await _stream(writer, [*beginning, b"data: [1, 2]\n\n"])
+            return await stream(writer, [*beginning, b"data: [1, 2]\n\n"])
         case Fault.OVERLOADED_EVENT:
-            return await _stream(writer, [*beginning, wire.encode(wire.overloaded())])
+            return await stream(writer, [*beginning, wire.encode(wire.overloaded())])
         case Fault.RESET_DURING | Fault.SILENT | Fault.PING_ONLY:
-            _begin_stream(writer)
+            begin_stream(writer)
             if fault is Fault.RESET_DURING:
-                writer.writelines(_chunk(event) for event in beginning)
+                writer.writelines(chunk(event) for event in beginning)
                 await writer.drain()
                 await asyncio.sleep(0.05)
-                _reset(writer)
+                reset(writer)
             while not writer.is_closing():
                 if fault is Fault.PING_ONLY:
-                    writer.write(_chunk(wire.ping()))
+                    writer.write(chunk(wire.ping()))
                 await writer.drain()
                 await asyncio.sleep(0.02)
     return False
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Closes with RST instead of FIN: the peer sees "connection reset"."""
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

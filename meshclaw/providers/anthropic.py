@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from meshclaw.messages import Request, Response
-from meshclaw.providers.anthropic_wire import MessageFold, encode_request
+from meshclaw.providers.anthropic_wire import MessageFold, encode_request, extra_headers
 from meshclaw.providers.base import Sink
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import SdkErrors, check_settings, exchange, http_client
+from meshclaw.providers.wire import Call, SdkErrors, check_settings, exchange, http_client
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -28,8 +28,7 @@ OVERHEAD_TOKENS = 1_000
 
 def preload() -> None:
     """Imports what the first call needs: more than a second of CPU, so begin it in a thread."""
-    import anthropic
-    import anthropic.resources.messages  # noqa: F401
+    import anthropic  # noqa: F401
     import httpx2  # noqa: F401
 
 
@@ -79,7 +78,7 @@ class AnthropicProvider:
         body = encode_request(request, self.name, anthropic.transform_schema)
         return await exchange(
             request,
-            lambda: client.messages.with_streaming_response.create(**body, stream=True),
+            Call(client, "/v1/messages", body, extra_headers(request.model)),
             MessageFold(self.name, sink, origin),
             origin,
             SdkErrors(anthropic.APIStatusError, anthropic.APIConnectionError, anthropic.AnthropicError),

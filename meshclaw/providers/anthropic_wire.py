@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from meshclaw.messages import (
@@ -45,11 +46,18 @@ _NO_SCHEMA = re.compile(r"claude-(instant|[123]\b)|claude-(opus|sonnet)-4(-[01])
 _NO_EFFORT = re.compile(_NO_SCHEMA.pattern + r"|claude-(haiku|sonnet)-4-5")
 _NO_ADAPTIVE = re.compile(_NO_EFFORT.pattern + r"|claude-opus-4-5")
 
+# Models that check that nothing before a thinking block has changed, and refuse the request if it has.
+# Stubs for old tool outputs and redacted secrets do change it: ask for such blocks to be left out instead.
+# Source: platform.claude.com, "Preserved thinking".
+_BINDS_THINKING = re.compile(r"claude-[a-z]+-(5-[1-9](?!\d)|[6-9](?!\d)|\d\d(?!\d))")
+_DROP_UNBOUND = {"prefix_mismatch_behavior": "drop_block"}
+_BINDING_BETA = "thinking-binding-controls-2026-08-01"
+
 
 def encode_request(
     request: Request, provider: str, transform_schema: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The body of a call. Sampling parameters are never sent: models since Claude 5 refuse them."""
+    """The body of a call. Sampling parameters are never sent: new models refuse them."""
     body: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_output,
@@ -71,11 +79,18 @@ def encode_request(
             output["effort"] = request.effort
         if not _NO_ADAPTIVE.search(request.model):
             body["thinking"] = {"type": "adaptive"}
+    if _BINDS_THINKING.search(request.model):
+        body["thinking"] = {"type": "adaptive", "block_binding": _DROP_UNBOUND}
     if schema := _output_schema(request, transform_schema):
         output["format"] = {"type": "json_schema", "schema": schema}
     if output:
         body["output_config"] = output
     return body
+
+
+def extra_headers(model: str) -> dict[str, str]:
+    """The headers that the body of a call to this model needs."""
+    return {"anthropic-beta": _BINDING_BETA} if _BINDS_THINKING.search(model) else {}
 
 
 class MessageFold:
@@ -100,14 +115,14 @@ class MessageFold:
             case "error":
                 raise stream_failure(self._origin, data)
             case "message_start":
-                self._begin(data["message"])
+                self._begin(data["message"], final=False)
             case "content_block_start":
                 self._blocks[data["index"]] = dict(data["content_block"])
             case "content_block_delta":
                 self._delta(data["index"], data["delta"])
             case "message_delta":
                 self._stop = data["delta"].get("stop_reason") or self._stop
-                self._final_usage = self._tokens(data) or self._final_usage
+                self._tokens(data, final=True)
                 self.done = self.done or self._stop is not None
             case "message_stop":
                 self.done = True
@@ -116,13 +131,12 @@ class MessageFold:
     def whole(self, data: dict[str, Any]) -> None:
         if data["type"] == "error":
             raise stream_failure(self._origin, data)
-        self._begin(data)
+        self._begin(data, final=True)
         self._blocks = {index: dict(block) for index, block in enumerate(data["content"])}
         for block in self._blocks.values():
             if block["type"] == "text":
                 self._sink.text(block["text"])
         self._stop = data.get("stop_reason")
-        self._final_usage = self._usage is not None
         self.done = True
 
     def response(self) -> Response:
@@ -130,10 +144,8 @@ class MessageFold:
         usage = UNKNOWN
         source = UsageSource.ABSENT
         if self._usage is not None:
-            usage = read_usage(self._usage)
-            source = UsageSource.FINAL
-            if not self._final_usage:
-                source = UsageSource.PARTIAL
+            usage = self._read_usage()
+            source = UsageSource.FINAL if self._final_usage else UsageSource.PARTIAL
         return Response(
             message=Message("assistant", tuple(part for part in parts if part != Text(""))),
             stop=_STOPS.get(self._stop or "", StopReason.UNKNOWN),
@@ -146,20 +158,25 @@ class MessageFold:
             wire_stop=self._stop,
         )
 
-    def _begin(self, message: dict[str, Any]) -> None:
+    def _begin(self, message: dict[str, Any], *, final: bool) -> None:
         self._start = message
         self._sink.response_id(message["id"])
-        self._tokens(message)
+        self._tokens(message, final=final)
 
-    def _tokens(self, data: dict[str, Any]) -> bool:
-        """Takes a usage report, whose counts are cumulative; true when there was one."""
+    def _tokens(self, data: dict[str, Any], *, final: bool) -> None:
+        """Takes a usage report, if there is one; its counts are cumulative."""
         report = section(data, "usage")
         if report is None:
-            return False
+            return
         counts = {key: value for key, value in report.items() if value is not None}
         self._usage = {**(self._usage or {}), **counts}
-        self._sink.usage(read_usage(self._usage))
-        return True
+        self._final_usage = self._final_usage or final
+        self._sink.usage(self._read_usage())
+
+    def _read_usage(self) -> Usage:
+        """What the start of a message says of its output is no count of it yet."""
+        usage = read_usage(self._usage or {})
+        return usage if self._final_usage else replace(usage, output=None, reasoning=None)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
         block = self._blocks[index]

@@ -37,8 +37,7 @@ class Provider(Protocol):
     `name` is the first part of a model's name. `overhead_tokens` bounds what the provider adds to a
     prompt beyond the bytes sent (tool preambles, role markers). `free` means that calls cost nothing
     (loopback servers, the embedded model, replay). `nudge` means that its models are small and do better
-    when every tool result is followed by a reminder of what comes next. `window` is the context length of the model in
-    tokens, or None when the provider does not know it.
+    when every tool result is followed by a reminder of what comes next.
     """
 
     name: str

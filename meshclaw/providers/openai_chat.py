@@ -27,6 +27,7 @@ from meshclaw.providers.base import Sink
 from meshclaw.providers.content import arguments_text, is_strict, section
 from meshclaw.providers.failures import Origin, stream_failure
 from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, read_usage
+from meshclaw.providers.wire import Call
 from meshclaw.usage import UNKNOWN, UsageSource
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
@@ -89,7 +90,7 @@ class OpenAIChatProvider:
             body["prompt_cache_key"] = request.cache_key
         return await self._client.exchange(
             request,
-            lambda: client.chat.completions.with_streaming_response.create(**body, stream=True),
+            Call(client, "/chat/completions", body),
             ChatFold(self.name, request.step, sink, origin),
             origin,
             self._clock(),

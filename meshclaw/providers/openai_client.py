@@ -10,7 +10,7 @@ import anyio.to_thread
 from meshclaw.messages import Request, Response
 from meshclaw.providers.content import count, optional_count, section
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import Fold, Opener, SdkErrors, check_settings, exchange, http_client
+from meshclaw.providers.wire import Call, Fold, SdkErrors, check_settings, exchange, http_client
 from meshclaw.usage import Usage
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ KEY_HINT = "export OPENAI_API_KEY=... (keys: https://platform.openai.com/api-key
 def preload() -> None:
     """Imports what the first call needs: about a second of CPU, so begin it in a thread."""
     import httpx2  # noqa: F401
-    import openai
-    import openai.resources.chat
-    import openai.resources.responses  # noqa: F401
+    import openai  # noqa: F401
 
 
 class OpenAIClient:
@@ -56,13 +54,13 @@ class OpenAIClient:
         return self._client
 
     async def exchange(
-        self, request: Request, open_call: Opener, fold: Fold, origin: Origin, now: float
+        self, request: Request, call: Call, fold: Fold, origin: Origin, now: float
     ) -> Response:
         """See `wire.exchange`."""
         import openai
 
         errors = SdkErrors(openai.APIStatusError, openai.APIConnectionError, openai.OpenAIError)
-        return await exchange(request, open_call, fold, origin, errors, now)
+        return await exchange(request, call, fold, origin, errors, now)
 
     async def aclose(self) -> None:
         client, self._client = self._client, None

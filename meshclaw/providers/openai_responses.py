@@ -26,6 +26,7 @@ from meshclaw.providers.base import Sink
 from meshclaw.providers.content import arguments_text, is_strict, section
 from meshclaw.providers.failures import Origin, stream_failure
 from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, read_usage
+from meshclaw.providers.wire import Call
 from meshclaw.usage import UNKNOWN, UsageSource
 
 CACHE_KEY_LIMIT = 64
@@ -73,7 +74,7 @@ class OpenAIProvider:
         body = encode_request(request, self.name)
         return await self._client.exchange(
             request,
-            lambda: client.responses.with_streaming_response.create(**body, stream=True),
+            Call(client, "/responses", body),
             ResponseFold(self.name, sink, origin),
             origin,
             self._clock(),
