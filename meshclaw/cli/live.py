@@ -1,0 +1,159 @@
+"""The live view of a run in a terminal, on standard error.
+
+What has happened scrolls by: steps, tool calls, diffs. Below it stay the answer as it arrives, and one
+line that counts steps, tokens, money and time. When the run ends only what scrolled by remains.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from meshclaw.cli.progress import describe
+from meshclaw.cli.words import bounded, call_in_words, cost_in_words, dollars, shorten
+from meshclaw.pricing import format_usd
+from meshclaw.runs import Event
+from meshclaw.terminal_text import clean
+
+TAIL_LINES = 6
+DIFF_LINES = 40
+KEPT_TEXT = 4_000
+"""Characters of a streaming answer that are kept for the view."""
+
+
+class LiveView:
+    """A View. Data reaches the terminal cleaned and as `Text`, never as markup."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = monotonic()
+        self._step = 0
+        self._calls = 0
+        self._input = self._output = self._cost = 0
+        self._at_least = False
+        self._text = ""
+        self._doing = "asking the model"
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._live.start()
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self._print(Text(clean(text), style="yellow"))
+
+    def listen(self, event: Event) -> None:
+        data = event.data
+        match event.kind:
+            case "run-start":
+                line = Text.assemble(
+                    (shorten(data["task"], 60), "bold"),
+                    (f" \u00b7 {data['runner']} \u00b7 {shorten(data['model'], 60)}", "dim"),
+                )
+                self._print(line)
+            case "request":
+                self._step = int(data["call"].split(".")[1])
+                self._text = ""
+                self._doing = "waiting for the model"
+            case "text":
+                self._text = (self._text + data["delta"])[-KEPT_TEXT:]
+                self._doing = "answering"
+            case "response":
+                self._say_text(data["response"]["message"])
+            case "call":
+                self._count(data)
+            case "tool-start":
+                self._doing = call_in_words(data["name"], data["arguments"], 50)
+                shown = call_in_words(data["name"], data["arguments"], max(20, self._console.width - 4))
+                self._print(Text.assemble(("  \u2192 ", "cyan"), shown))
+            case "tool-result":
+                self._doing = "asking the model"
+                self._show_result(data)
+            case "retry" | "compaction" | "notice":
+                self._print(Text(describe(event), style="yellow"))
+            case _:
+                pass
+
+    def _say_text(self, message: Any) -> None:
+        """Keeps what the model said before it used a tool; the last answer is the result itself."""
+        parts = message["parts"]
+        said = "".join(part["text"] for part in parts if "text" in part).strip()
+        if said and any("tool_call" in part for part in parts):
+            self._print(Text(bounded(clean(said), TAIL_LINES), style="dim"))
+        self._text = ""
+
+    def _count(self, data: Any) -> None:
+        self._calls += 1
+        usage = data["usage"]
+        self._input += usage["input_total"] or 0
+        self._output += usage["output"] or 0
+        self._cost += data["cost_nusd"] or 0
+        unknown = usage["total"] is None or data["cost_nusd"] is None
+        self._at_least = self._at_least or unknown
+        if data["status"] != "ok":
+            self._print(Text(describe(Event("call", data)), style="yellow"))
+
+    def _show_result(self, data: Any) -> None:
+        if data["is_error"]:
+            width = max(20, self._console.width - 6)
+            self._print(Text("    " + shorten(data["content"], width), style="red"))
+        elif data.get("display"):
+            self._print(diff_text(bounded(clean(data["display"]), DIFF_LINES), indent="    "))
+
+    def _print(self, renderable: RenderableType) -> None:
+        try:
+            self._console.print(renderable, soft_wrap=False)
+        except OSError:
+            # A terminal that went away must not end the run.
+            return
+
+    def _render(self) -> RenderableType:
+        at_least = "\u2265" if self._at_least else ""
+        money = f"{at_least}{dollars(format_usd(self._cost))}"
+        if not self._cost:
+            money = cost_in_words("0", "priced", self._calls) if not self._at_least else "cost unknown"
+        seconds = int(monotonic() - self._started)
+        facts = [
+            f"step {self._step}" if self._step else "starting",
+            f"{at_least}{self._input:,} in, {self._output:,} out",
+            money,
+            f"{seconds // 60}:{seconds % 60:02d}",
+        ]
+        self._spinner.text = Text.assemble(
+            (" \u00b7 ".join(facts), "bold"),
+            (f"  {shorten(self._doing, 50)}", "dim"),
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        tail = clean(self._text).rstrip().splitlines()[-TAIL_LINES:]
+        if not tail:
+            return self._spinner
+        return Group(Text("\n".join(tail), style="dim", no_wrap=True, overflow="ellipsis"), self._spinner)
+
+
+def diff_text(diff: str, indent: str = "") -> Text:
+    """A unified diff in colours; `diff` is cleaned already."""
+    text = Text()
+    for line in diff.splitlines():
+        style = "dim"
+        if line.startswith("@@"):
+            style = "cyan"
+        elif line.startswith("+") and not line.startswith("+++"):
+            style = "green"
+        elif line.startswith("-") and not line.startswith("---"):
+            style = "red"
+        text.append(f"{indent}{line}\n", style)
+    text.rstrip()
+    return text
