@@ -144,14 +144,6 @@ async def test_a_missing_key_is_said_before_anything_is_sent(make: Any, hint: st
     assert not caught.value.billed
 
 
-async def test_a_keyless_server_gets_no_key(server: WireServer) -> None:
-    server.script(Turn(text="hi"))
-    provider = OpenAIChatProvider(None, server.openai_url)
-    await provider.complete(ask("chat"), NullSink())
-    await provider.aclose()
-    assert "authorization" not in server.requests[0].headers
-
-
 CLASSES: dict[str, Any] = {
     "anthropic": AnthropicProvider,
     "openai": OpenAIProvider,
@@ -185,3 +177,13 @@ async def test_a_keys_line_end_is_no_part_of_it(wire: str, server: WireServer) -
     await provider.complete(ask(wire), NullSink())
     await provider.aclose()
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@each_wire
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_server_on_loopback_needs_no_key(wire: str, trusted: bool, server: WireServer) -> None:
+    server.script(Turn(text="hi"))
+    provider = CLASSES[wire](None, server.url, trusted=trusted)
+    await provider.complete(ask(wire), NullSink())
+    await provider.aclose()
+    assert server.requests[0].headers.get("authorization") == ("Bearer none" if trusted else None)

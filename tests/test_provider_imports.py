@@ -11,7 +11,9 @@ import meshclaw.providers.anthropic, meshclaw.providers.openai_chat, meshclaw.pr
 import meshclaw.providers.replay, meshclaw.providers.retrying
 print(sorted({"anthropic", "openai", "httpx2", "httpx", "pydantic"} & sys.modules.keys()))
 meshclaw.providers.anthropic.preload()
-print("anthropic" in sys.modules)
+meshclaw.providers.openai_chat.preload()
+meshclaw.providers.openai_responses.preload()
+print("anthropic" in sys.modules and "openai" in sys.modules)
 """
 
 

@@ -15,7 +15,7 @@ from meshclaw.messages import Request, Response
 from meshclaw.providers.anthropic_wire import MessageFold, encode_request, extra_headers
 from meshclaw.providers.base import Sink
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import Call, SdkErrors, check_settings, exchange, http_client
+from meshclaw.providers.wire import Call, SdkErrors, check_settings, exchange, http_client, is_loopback
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -33,7 +33,7 @@ def preload() -> None:
 
 
 class AnthropicProvider:
-    """`api_key` None raises kind `authentication` at the first call.
+    """`api_key` None raises kind `authentication` at the first call, except for a server on loopback.
 
     `trusted` False (a server that a project names) keeps the SDK's environment headers away from it.
     `windows` gives context lengths by model. `clock` is the wall clock, in seconds since the epoch.
@@ -69,7 +69,7 @@ class AnthropicProvider:
 
     async def complete(self, request: Request, sink: Sink) -> Response:
         origin = Origin(self.name, request.model, self._key_hint)
-        check_settings(self._base_url, self._key, origin, needs_key=True)
+        check_settings(self._base_url, self._key, origin, needs_key=not is_loopback(self._base_url))
         if self._client is None:
             await anyio.to_thread.run_sync(preload)
         import anthropic
@@ -95,7 +95,7 @@ class AnthropicProvider:
 
         if self._client is None:
             self._client = AsyncAnthropic(
-                api_key=self._key,
+                api_key=self._key or "none",
                 base_url=self._base_url,
                 max_retries=0,
                 timeout=None,

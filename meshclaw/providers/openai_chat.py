@@ -26,9 +26,11 @@ from meshclaw.messages import (
 from meshclaw.providers.base import Sink
 from meshclaw.providers.content import arguments_text, is_strict, section
 from meshclaw.providers.failures import Origin, stream_failure
-from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, read_usage
+from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, preload, read_usage
 from meshclaw.providers.wire import Call
 from meshclaw.usage import UNKNOWN, UsageSource
+
+__all__ = ["OpenAIChatProvider", "preload"]
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
 

@@ -10,7 +10,15 @@ import anyio.to_thread
 from meshclaw.messages import Request, Response
 from meshclaw.providers.content import count, optional_count, section
 from meshclaw.providers.failures import Origin
-from meshclaw.providers.wire import Call, Fold, SdkErrors, check_settings, exchange, http_client
+from meshclaw.providers.wire import (
+    Call,
+    Fold,
+    SdkErrors,
+    check_settings,
+    exchange,
+    http_client,
+    is_loopback,
+)
 from meshclaw.usage import Usage
 
 if TYPE_CHECKING:
@@ -27,12 +35,15 @@ def preload() -> None:
 
 
 class OpenAIClient:
-    """The SDK's client, made at the first call. `needs_key` False is for servers that take none."""
+    """The SDK's client, made at the first call.
+
+    `needs_key` says whether a missing key is a mistake; on loopback it never is.
+    """
 
     def __init__(self, key: str | None, base_url: str, *, needs_key: bool, trusted: bool) -> None:
         self._key = key.strip() if key else None
         self._base_url = base_url
-        self._needs_key = needs_key
+        self._needs_key = needs_key and not is_loopback(base_url)
         self._trusted = trusted
         self._client: AsyncOpenAI | None = None
 

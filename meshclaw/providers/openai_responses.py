@@ -25,9 +25,11 @@ from meshclaw.messages import (
 from meshclaw.providers.base import Sink
 from meshclaw.providers.content import arguments_text, is_strict, section
 from meshclaw.providers.failures import Origin, stream_failure
-from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, read_usage
+from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, preload, read_usage
 from meshclaw.providers.wire import Call
 from meshclaw.usage import UNKNOWN, UsageSource
+
+__all__ = ["OpenAIProvider", "preload"]
 
 CACHE_KEY_LIMIT = 64
 """Longest `prompt_cache_key` that the API takes, in characters."""
@@ -37,7 +39,7 @@ _NO_REASONING = re.compile(r"(^|:)(gpt-[34]|chatgpt-|gpt-[\d.]+-chat)")
 
 
 class OpenAIProvider:
-    """`api_key` None raises kind `authentication` at the first call.
+    """`api_key` None raises kind `authentication` at the first call, except for a server on loopback.
 
     `trusted` False (a server that a project names) keeps the SDK's environment headers away from it.
     `windows` gives context lengths by model. `clock` is the wall clock, in seconds since the epoch.

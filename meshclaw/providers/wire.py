@@ -137,6 +137,14 @@ async def exchange(
     raise origin.error(FailureKind.TRUNCATED, "the stream ended before the answer did", billed=True)
 
 
+def is_loopback(base_url: str) -> bool:
+    """Whether an address is this machine's own. Servers there need no key, and no proxy leads to them."""
+    try:
+        return urlsplit(base_url).hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
 def check_settings(base_url: str, key: str | None, origin: Origin, *, needs_key: bool) -> None:
     """Refuses, before anything is sent, a missing or impossible key and an impossible address."""
     if needs_key and not key:
@@ -169,14 +177,15 @@ def http_client(base_url: str, key: str | None, *, trusted: bool) -> httpx2.Asyn
         if key:
             outgoing.headers["authorization"] = f"Bearer {key}"
 
-    url = urlsplit(base_url)
-    local = url.hostname in LOOPBACK
+    local = is_loopback(base_url)
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=256),
         follow_redirects=False,
         trust_env=not local,
-        verify=not (local and url.scheme == "http"),  # spares loading certificates that are never used
+        verify=not (
+            local and base_url.startswith("http:")
+        ),  # spares loading certificates that are never used
         event_hooks={} if trusted else {"request": [own_headers_only]},
     )
 
