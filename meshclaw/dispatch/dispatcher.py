@@ -166,8 +166,9 @@ class _Life:
             result=candidate.text,
             cost_nusd=total_cost(self._metered.calls).nusd,
         )
-        await self._house.ledger.append(entry)
+        # The record goes first: it holds all that the entry needs, if the process dies in between.
         await to_thread.run_sync(self._directory.write_record, record)
+        await self._house.ledger.append(entry)
         marker(self._house.runs, self._run).unlink(missing_ok=True)
         self._notify("run-end", **record)
         return record

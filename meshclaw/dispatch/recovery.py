@@ -56,9 +56,8 @@ async def _close(house: House, directory: RunDirectory, run: str) -> None:
         if call not in calls
     ]
     all_calls = [*calls.values(), *missing]
-    if not ended:
-        now = house.now()
-        usage, cost = total_usage(all_calls), total_cost(all_calls)
+    usage, cost = total_usage(all_calls), total_cost(all_calls)
+    if record["status"] == str(RunStatus.RUNNING):
         record |= {
             "status": str(RunStatus.INTERRUPTED),
             "outcome": str(Outcome.UNCHECKED),
@@ -70,13 +69,13 @@ async def _close(house: House, directory: RunDirectory, run: str) -> None:
             "cost_usd": format_usd(cost.nusd),
             "cost_state": cost.state,
         }
-        end = run_entry(
-            record, at=timestamp(now), who=house.who, host=house.host, result="", cost_nusd=cost.nusd
-        )
-        await house.ledger.append(*missing, end)
-    elif missing:
-        await house.ledger.append(*missing)
-    await to_thread.run_sync(directory.write_record, record)
+        await to_thread.run_sync(directory.write_record, record)
+    result = directory.path / "result.txt"
+    text = result.read_text(encoding="utf-8") if result.exists() else ""
+    end = run_entry(
+        record, at=timestamp(house.now()), who=house.who, host=house.host, result=text, cost_nusd=cost.nusd
+    )
+    await house.ledger.append(*missing, *([] if ended else [end]))
     marker(house.runs, run).unlink(missing_ok=True)
 
 
