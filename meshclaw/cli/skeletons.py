@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
+SCHEMA_FILE = "task.schema.json"
+_SCHEMA_LINE = re.compile(r"\A# yaml-language-server: \$schema=.*")
+
 TASK = """\
-# yaml-language-server: $schema=@SCHEMA@
+# yaml-language-server: $schema=./task.schema.json
 # Check with `meshclaw tasks check @NAME@`, look with `meshclaw run @NAME@ --dry-run`.
 description: Say in one line what this task is for.
 
@@ -56,6 +63,25 @@ SETTINGS = """\
 """
 
 
-def task_skeleton(name: str, schema: str = "./task.schema.json") -> str:
+def task_skeleton(name: str) -> str:
     """A task that loads as it is."""
-    return TASK.replace("@NAME@", name).replace("@SCHEMA@", schema)
+    return TASK.replace("@NAME@", name)
+
+
+def with_schema_beside(task: str) -> str:
+    """A task file whose editor finds the schema beside it."""
+    return _SCHEMA_LINE.sub(f"# yaml-language-server: $schema=./{SCHEMA_FILE}", task)
+
+
+def write_schema(folder: Path) -> None:
+    """Puts the schema that editors read beside the tasks. An older one of ours is brought up to date."""
+    from meshclaw.tasks import task_json_schema
+
+    path = folder / SCHEMA_FILE
+    text = json.dumps(task_json_schema(), indent=2) + "\n"
+    try:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        # Only an editor misses it.
+        return

@@ -143,7 +143,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The task's name, which is its file's stem.", metavar="NAME")],
 ) -> None:
     """Write a commented task file to begin with. Never overwrites."""
-    from meshclaw.cli.skeletons import task_skeleton
+    from meshclaw.cli.skeletons import task_skeleton, write_schema
 
     found = session(context)
     meshclaw = found.app()
@@ -160,6 +160,7 @@ def new(
         raise ProblemsError([Problem(str(path), 0, 0, "there is such a task already")]) from None
     except OSError as error:
         raise ProblemsError([Problem(str(path), 0, 0, f"cannot be written: {error.strerror}")]) from None
+    write_schema(folder)
     emit(str(path))
     if not found.quiet:
         say(f"edit it, then: meshclaw tasks check {bare} && meshclaw run {bare} --dry-run")
