@@ -105,7 +105,8 @@ def test_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
     assert is_strict(schema) is strict
 
 
-async def test_reasoning_and_phases_come_back_verbatim() -> None:
+@pytest.mark.parametrize("indexed", [True, False])
+async def test_reasoning_and_phases_come_back_verbatim(indexed: bool) -> None:
     items = [
         {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "sealed"},
         {"type": "message", "phase": "commentary", "content": [{"type": "output_text", "text": "I look."}]},
@@ -113,7 +114,8 @@ async def test_reasoning_and_phases_come_back_verbatim() -> None:
     ]
     fold = ResponseFold("openai", NullSink(), ORIGIN)
     for index, item in enumerate(items):
-        fold.event({"type": "response.output_item.done", "output_index": index, "item": item})
+        place = {"output_index": index} if indexed else {}
+        fold.event({"type": "response.output_item.done", "item": item, **place})
     fold.event({"type": "response.completed", "response": {"id": "r", "status": "completed"}})
     answer = fold.response()
     assert answer.stop is StopReason.TOOL_CALLS

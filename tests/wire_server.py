@@ -113,6 +113,7 @@ class WireServer:
         responder: Callable[[Recorded], Reply] | None = None,
         *,
         models: Sequence[str] = ("toy-model",),
+        host: str = "127.0.0.1",
     ) -> None:
         self.requests: list[Recorded] = []
         self.connections = 0
@@ -127,12 +128,13 @@ class WireServer:
         self._thread = threading.Thread(target=self._run, name="wire-server", daemon=True)
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server((host, 0), backlog=512)
+        self.host = host
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def openai_url(self) -> str:

@@ -142,7 +142,8 @@ class ResponseFold:
             case "response.output_text.delta" | "response.refusal.delta":
                 self._sink.text(data["delta"])
             case "response.output_item.done":
-                self._items[data["output_index"]] = data["item"]
+                # llama.cpp leaves the index out.
+                self._items[data.get("output_index", len(self._items))] = data["item"]
             case "response.completed" | "response.incomplete":
                 self._end(data["response"])
             case "response.failed":

@@ -180,7 +180,8 @@ def http_client(base_url: str, key: str | None, *, trusted: bool) -> httpx2.Asyn
     local = is_loopback(base_url)
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
-        limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=256),
+        # Local servers drop idle connections in the midst of the next request; new ones cost nothing.
+        limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=0 if local else 256),
         follow_redirects=False,
         trust_env=not local,
         verify=not (
