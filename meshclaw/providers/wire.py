@@ -178,15 +178,14 @@ def http_client(base_url: str, key: str | None, *, trusted: bool) -> httpx2.Asyn
             outgoing.headers["authorization"] = f"Bearer {key}"
 
     local = is_loopback(base_url)
+    unencrypted = local and base_url.startswith("http:")  # spares loading certificates never used
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         # Local servers drop idle connections in the midst of the next request; new ones cost nothing.
         limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=0 if local else 256),
         follow_redirects=False,
         trust_env=not local,
-        verify=not (
-            local and base_url.startswith("http:")
-        ),  # spares loading certificates that are never used
+        verify=not unencrypted,
         event_hooks={} if trusted else {"request": [own_headers_only]},
     )
 
