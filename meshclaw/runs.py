@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -162,7 +163,7 @@ class RunDirectory:
             raise _disk_error(self.path, error) from error
 
     def append(self, event: Event) -> None:
-        """Writes one transcript line, synced to disk unless its kind is in UNSYNCED_EVENTS.
+        """Writes one transcript line; `sync` makes it durable, with all before it.
 
         Raises LedgerError; the file then ends with its last whole line.
         """
@@ -170,11 +171,16 @@ class RunDirectory:
         end = os.lseek(self._transcript, 0, os.SEEK_END)
         try:
             if os.write(self._transcript, line) != len(line):
-                raise OSError(28, "the disk is full")
-            if event.kind not in UNSYNCED_EVENTS:
-                os.fdatasync(self._transcript)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(self._transcript, end)
+            raise _disk_error(self.transcript, error) from error
+
+    def sync(self) -> None:
+        """Waits until all that was appended is on the disk. Raises LedgerError."""
+        try:
+            os.fdatasync(self._transcript)
+        except OSError as error:
             raise _disk_error(self.transcript, error) from error
 
     def write_record(self, record: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 MAX_VIOLATIONS = 10
@@ -33,10 +35,9 @@ def violations(value: Any, schema: Mapping[str, Any]) -> list[str]:
 
     Raises ValueError when the schema refers to something that it does not hold.
     """
-    from jsonschema import Draft202012Validator
     from referencing.exceptions import Unresolvable
 
-    validator = Draft202012Validator(schema)
+    validator = _validator(json.dumps(schema, sort_keys=True))
     found: list[str] = []
     try:
         for error in validator.iter_errors(value):
@@ -46,6 +47,14 @@ def violations(value: Any, schema: Mapping[str, Any]) -> list[str]:
     except Unresolvable as error:
         raise ValueError(f"the schema cannot be resolved: {error}") from error
     return found
+
+
+@lru_cache(maxsize=128)
+def _validator(schema: str) -> Any:
+    """One validator a schema: making it takes longer than using it."""
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema))
 
 
 def _shorten(text: str, most: int = 300) -> str:

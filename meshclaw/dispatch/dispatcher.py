@@ -20,7 +20,14 @@ from meshclaw.dispatch.records import marker, run_entry, run_record
 from meshclaw.errors import ExitCode, MeshClawError, ProviderError
 from meshclaw.metering import CallContext, Metered, timestamp, total_cost
 from meshclaw.runners.base import Job, RunContext
-from meshclaw.runs import TRANSCRIPT_EVENTS, Candidate, Event, RunDirectory, RunStatus
+from meshclaw.runs import (
+    TRANSCRIPT_EVENTS,
+    UNSYNCED_EVENTS,
+    Candidate,
+    Event,
+    RunDirectory,
+    RunStatus,
+)
 from meshclaw.tools.base import ToolContext
 from meshclaw.tools.toolbox import Toolbox
 from meshclaw.workspace import Workspace, WorkspaceError
@@ -211,10 +218,12 @@ class _Life:
             over_reserve=self._budget.over_reserve,
         )
 
-    async def _record(self, kind: str, /, **data: Any) -> None:
+    async def _record(self, kind: str, /, *, durable: bool = True, **data: Any) -> None:
         event = Event(kind, data)
         if kind in TRANSCRIPT_EVENTS:
-            await to_thread.run_sync(self._directory.append, event)
+            self._directory.append(event)
+            if durable and kind not in UNSYNCED_EVENTS:
+                await to_thread.run_sync(self._directory.sync)
         self._house.listen(event)
 
     def _notify(self, kind: str, /, **data: Any) -> None:

@@ -189,13 +189,18 @@ class _Loop:
         executed: list[Executed] = []
         while len(executed) < len(calls):
             batch = [calls[len(executed)]]
-            if toolbox.only_reads(batch[0]):
-                for call in calls[len(executed) + 1 :]:
-                    if not toolbox.only_reads(call):
-                        break
-                    batch.append(call)
+            reading = toolbox.only_reads(batch[0])
+            for call in calls[len(executed) + 1 :] if reading else ():
+                if not toolbox.only_reads(call):
+                    break
+                batch.append(call)
+            # What only reads can be done again, so nothing hangs on its lines; the next response's make
+            # them durable. Anything else must be on the disk before it begins.
+            durable = not reading
             for call in batch:
-                await record("tool-start", id=call.id, name=call.name, arguments=call.arguments)
+                await record(
+                    "tool-start", durable=durable, id=call.id, name=call.name, arguments=call.arguments
+                )
             results: list[Executed | None] = [None] * len(batch)
 
             async def execute(index: int, call: ToolCall, into: list[Executed | None] = results) -> None:
@@ -210,6 +215,7 @@ class _Loop:
                 display = {"display": done.display} if done.display else {}
                 await record(
                     "tool-result",
+                    durable=durable,
                     id=result.call_id,
                     content=result.content,
                     is_error=result.is_error,

@@ -35,7 +35,9 @@ class Job:
 class RunContext:
     """The doors that a Runner may use; nothing unmetered is ever handed out.
 
-    `record` writes one transcript line (durable when it returns) and tells whoever watches.
+    `record(kind, durable=True, **data)` writes one transcript line and tells whoever watches. When it
+    returns, the line is on the disk, with all lines before it; with `durable=False` it may be lost with
+    the machine as long as no later line is durable.
     """
 
     provider: Provider

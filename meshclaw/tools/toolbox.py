@@ -100,6 +100,8 @@ class Toolbox:
             return self._error(call, f"{call.name} took longer than {self._context.timeout:g} s")
         except Exception as error:
             return self._error(call, f"{call.name} failed: {type(error).__name__}: {error}")
+        if len(output.content) + len(output.display) <= HEAD_BYTES:
+            return self._bounded(call, output)
         return await anyio.to_thread.run_sync(self._bounded, call, output)
 
     def _prepare(self, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
