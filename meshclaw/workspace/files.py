@@ -200,7 +200,8 @@ class Workspace:
         root = self.root
         if self.outputs is not None and relative.split("/")[0] == RUN_FOLDER:
             root, inside = self.outputs, relative[len(RUN_FOLDER) + 1 :]
-        real = Path(os.path.realpath(root / inside))
+        with _explained(relative):
+            real = Path(os.path.realpath(root / inside))
         if not real.is_relative_to(root):
             raise WorkspaceError(f"{shown_name(path)}: leads out of the project through a symlink")
         parts = list(real.relative_to(root).parts)
