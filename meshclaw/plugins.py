@@ -9,21 +9,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from meshclaw.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
-Group = Literal["meshclaw.providers", "meshclaw.runners", "meshclaw.tools", "meshclaw.checks"]
-GROUPS: tuple[Group, ...] = get_args(Group)
+Group = Literal["providers", "runners", "tools", "checks"]
+GROUPS: tuple[Group, ...] = ("providers", "runners", "tools", "checks")
 OWN_DISTRIBUTION = "meshclaw"
 
 
 class Plugins:
-    """The entry points of all GROUPS.
+    """The entry points of the groups `meshclaw.providers`, `.runners`, `.tools` and `.checks`.
 
     `path` is where distributions are looked for, first ones first (default: `sys.path`).
     """
@@ -50,7 +50,7 @@ class Plugins:
             # A plugin may fail in any way; whatever it was, the user has to be told whose it is.
             source = _distribution(entry)
             message = f"plugin '{name}' of {source} cannot be loaded: {type(error).__name__}: {error}"
-            raise ProblemsError([Problem(group, 0, 0, message, f"reinstall {source}")]) from error
+            raise ProblemsError([Problem(_place(group), 0, 0, message, f"reinstall {source}")]) from error
 
     def problems(self) -> list[Problem]:
         """What is installed but not used: names of built-ins, and names that two distributions claim."""
@@ -60,10 +60,10 @@ class Plugins:
                 sources = ", ".join(_distribution(entry) for entry in entries)
                 if name in self._own.get(group, {}):
                     message = f"'{name}' of {sources} is ignored: it is built in"
-                    found.append(Problem(group, 0, 0, message, "a plugin needs a name of its own"))
+                    found.append(Problem(_place(group), 0, 0, message, "a plugin needs a name of its own"))
                 elif len(entries) > 1:
                     message = f"'{name}' comes from several distributions: {sources}"
-                    found.append(Problem(group, 0, 0, message, "uninstall all but one"))
+                    found.append(Problem(_place(group), 0, 0, message, "uninstall all but one"))
         return found
 
     def _other(self, group: Group, name: str) -> EntryPoint:
@@ -73,19 +73,22 @@ class Plugins:
         if entries:
             sources = ", ".join(_distribution(entry) for entry in entries)
             message = f"'{name}' comes from several distributions: {sources}"
-            raise ProblemsError([Problem(group, 0, 0, message, "uninstall all but one")])
+            raise ProblemsError([Problem(_place(group), 0, 0, message, "uninstall all but one")])
         known = self.names(group)
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
-        raise ProblemsError([Problem(group, 0, 0, f"unknown {_word(group)} '{name}'", hint)])
+        raise ProblemsError(
+            [Problem(_place(group), 0, 0, f"unknown {group.removesuffix('s')} '{name}'", hint)]
+        )
 
     @cached_property
     def _own(self) -> dict[str, dict[str, EntryPoint]]:
         own = next(self._distributions(OWN_DISTRIBUTION), None)
         found: dict[str, dict[str, EntryPoint]] = {}
         for entry in own.entry_points if own else ():
-            if entry.group in GROUPS:
-                found.setdefault(entry.group, {})[entry.name] = entry
+            group = _group(entry)
+            if group is not None:
+                found.setdefault(group, {})[entry.name] = entry
         if not found:
             hint = "install it with pip, pipx or uv; a bare checkout has no entry points"
             raise ProblemsError([Problem("plugins", 0, 0, "MeshClaw's own entry points are missing", hint)])
@@ -101,8 +104,9 @@ class Plugins:
                 continue  # A second copy further down the path is not the one that would be imported.
             seen.add(name)
             for entry in distribution.entry_points:
-                if entry.group in GROUPS:
-                    found.setdefault(entry.group, {}).setdefault(entry.name, []).append(entry)
+                group = _group(entry)
+                if group is not None:
+                    found.setdefault(group, {}).setdefault(entry.name, []).append(entry)
         return found
 
     def _distributions(self, name: str | None = None) -> Iterator[Distribution]:
@@ -112,32 +116,17 @@ class Plugins:
         return iter(distributions(path=path, name=name) if name else distributions(path=path))
 
 
-def names(group: Group) -> tuple[str, ...]:
-    """See `Plugins.names`; of what is installed here."""
-    return _installed().names(group)
-
-
-def load(group: Group, name: str) -> Any:
-    """See `Plugins.load`; of what is installed here."""
-    return _installed().load(group, name)
-
-
-def problems() -> list[Problem]:
-    """See `Plugins.problems`; of what is installed here."""
-    return _installed().problems()
-
-
-@cache
-def _installed() -> Plugins:
-    return Plugins()
-
-
-def _word(group: Group) -> str:
-    return group.removeprefix("meshclaw.").removesuffix("s")
+def _group(entry: EntryPoint) -> str | None:
+    prefix, _, group = entry.group.partition(".")
+    return group if prefix == "meshclaw" and group in GROUPS else None
 
 
 def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+def _place(group: Group) -> str:
+    return f"meshclaw.{group}"
 
 
 def _normal(name: str | None) -> str:

@@ -66,7 +66,7 @@ class Reader:
 
     def not_operators(self, table: Node, key: str, name: str) -> None:
         """A project's key that only the operator may set."""
-        where = self.operator_file or "there"
+        where = self.operator_file or "the operator's settings"
         self.wrong_key(table, key, f"only the operator's settings may set '{name}'", f"move it to {where}")
 
     def mapping(self, node: Node, name: str) -> bool:
