@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import anyio
 from anyio.abc import Process
@@ -34,6 +35,8 @@ _ADDED = {
     "PAGER": "cat",
     "NO_COLOR": "1",
     "TERM": "dumb",
+    # A .pyc is held to be fresh when size and mtime (in whole seconds) agree: an agent edits faster.
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
@@ -131,7 +134,7 @@ async def _end_group(process: Process) -> None:
             break
         with anyio.move_on_after(TERMINATE_GRACE):
             pause = 0.001
-            while _signal_group(process.pid, 0):
+            while _group_runs(process.pid):
                 await anyio.sleep(pause)
                 pause = min(pause * 2, 0.05)
             break
@@ -148,6 +151,22 @@ def _signal_group(group: int, number: int) -> bool:
         # macOS says so of zombies; elsewhere somebody in it has another user, and is beyond us.
         return False
     return True
+
+
+def _group_runs(group: int) -> bool:
+    """Whether anything in the group still runs. In a container whose first process reaps no orphans,
+    zombies keep a group's number alive for ever: they do not count."""
+    if not _signal_group(group, 0):
+        return False
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    for stat in stats:
+        try:
+            state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state != "Z":
+            return True
+    return not stats
 
 
 class _Collected:
