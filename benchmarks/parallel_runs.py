@@ -48,6 +48,7 @@ def delegation(project: Path, steps: int, latency: float) -> Delegation:
         prompt="Read the notes.",
         system="",
         model="scripted/m",
+        model_id="m",
         provider=ScriptedProvider([*turns, Say("done", latency=latency)]),
         retrying=lambda provider, _: provider,
         runner=AgentRunner(),
@@ -93,9 +94,8 @@ async def measure(count: int, steps: int, latency: float, folder: Path) -> None:
     print(
         f"throughput: {ideal / took:.1%} of the ideal; CPU {cpu:.2f} s, {cpu / count * 1000:.1f} ms a run"
     )
-    print(
-        f"memory: {grown / 1024 / count:.2f} MiB a run; {verified.entries} ledger entries, chain intact: {verified.ok}"
-    )
+    print(f"memory: {grown / 1024 / count:.2f} MiB a run")
+    print(f"ledger: {verified.entries} entries, chain intact: {verified.ok}")
 
 
 def main() -> None:

@@ -108,6 +108,7 @@ class RunBench:
             prompt=self.prompt,
             system="",
             model="scripted/m",
+            model_id="m",
             provider=self.provider,
             retrying=self.retrying,
             runner=self.runner,

@@ -19,6 +19,7 @@ from meshclaw.inputs import Gathered, Sources, gather, wrap
 from meshclaw.models import resolve_alias, split
 from meshclaw.policies import TaskPolicy
 from meshclaw.providers.base import Provider
+from meshclaw.providers.replay import ReplayProvider
 from meshclaw.redaction import Redactor
 from meshclaw.sandbox.unconfined import Unconfined, command_environment
 from meshclaw.tasks import Task, bind_params
@@ -71,6 +72,8 @@ async def prepare(app: App, config: Config, task: Task, options: RunOptions) -> 
         prompt=render(task.prompt, values).strip() + "\n",
         system=render(task.system, values).strip(),
         model=model,
+        # A recording is played back as what it was: the same requests, to the byte.
+        model_id=provider.model if isinstance(provider, ReplayProvider) else model_id,
         provider=provider,
         retrying=_retrying(config.retries),
         runner=runner(),

@@ -28,7 +28,8 @@ from meshclaw.tools.base import Tool
 class Delegation:
     """A Task bound to all that one run needs; nothing has been spent yet.
 
-    `model` is `provider/model-id`. `prompt` and `system` are rendered. `input_files` are the bytes of
+    `model` is `provider/model-id`, `model_id` what the provider is asked for.
+    `prompt` and `system` are rendered. `input_files` are the bytes of
     the gathered inputs by name. `environment` is what commands get. `retrying` wraps the metered
     provider, so that every try is a call of its own. `timeout` bounds one call, in seconds.
     """
@@ -39,6 +40,7 @@ class Delegation:
     prompt: str
     system: str
     model: str
+    model_id: str
     provider: Provider
     retrying: Callable[[Provider, Callable[[int, ProviderError, float], None]], Provider]
     runner: Runner

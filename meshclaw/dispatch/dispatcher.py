@@ -239,7 +239,7 @@ def job_of(delegation: Delegation) -> Job:
     """What the runner is told of a delegation."""
     task = delegation.task
     return Job(
-        model=delegation.model.partition("/")[2],
+        model=delegation.model_id,
         prompt=delegation.prompt,
         system=delegation.system,
         effort=delegation.effort,

@@ -17,7 +17,7 @@ class ReplayProvider:
 
     `strict` compares each request's digest with the recorded one, so a replay under another model name,
     prompt or output limit is refused. The file is read at once; raises ProblemsError when it is missing or
-    not a transcript.
+    not a transcript. `model` is the model id that was asked when it was recorded.
     """
 
     name = "replay"
@@ -30,6 +30,7 @@ class ReplayProvider:
         self._played = 0
         self._recorded: list[tuple[Response, str | None]] = []
         self.nudge = False
+        self.model = ""
         self._load()
 
     def window(self, model: str) -> int | None:
@@ -68,6 +69,7 @@ class ReplayProvider:
         try:
             for event in read_transcript(self._path):
                 if event.kind == "start":
+                    self.model = event.data.get("model", "")
                     self.nudge = self.nudge or bool(event.data.get("nudge", False))
                 elif event.kind == "request":
                     digests[event.data["call"]] = event.data["digest"]
