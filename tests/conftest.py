@@ -21,6 +21,14 @@ settings.register_profile("meshclaw", deadline=None)
 settings.load_profile("meshclaw")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the embedded model go to one worker (`--dist loadgroup`): each holds the weights."""
+    for item in items:
+        if item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.xdist_group("embedded model"))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The event loop of async tests and fixtures of any scope."""
@@ -29,7 +37,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home of the test's own, so that neither it nor its child processes touch the user's files."""
+    """An empty home of the test's own: neither it nor its child processes touch the user's files."""
     folder = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith(OUTSIDE) and name != MODELS_VARIABLE]:
         monkeypatch.delenv(name)
