@@ -55,7 +55,7 @@ def call(name: str, **arguments: str) -> dict[str, Any]:
 
 
 DONE = {"thought": "t", "done": True, "answer": "yes"}
-SHOWN = told("   1\tdef f():\n   2\t    return 1\n   3\t\n   4\t# x\n   5\t# x")
+SHOWN = told("def f():\n    return 1\n\n# x\n# x\n")
 
 
 def test_the_first_turn_is_a_call_and_never_a_claim() -> None:
@@ -89,6 +89,33 @@ def test_edits_need_a_file_that_was_read_and_lines_that_are_in_it_once() -> None
     assert not allows(call("edit", path="a.py", old="# x", new="x"), *seen)
 
 
+def test_a_part_of_a_file_is_known_without_its_header() -> None:
+    part = (asked("read", path="a.py"), told("[lines 2-2 of 9]\n    return 1\n"))
+    assert allows(call("edit", path="a.py", old="    return 1", new="x"), *part)
+    assert not allows(call("edit", path="a.py", old="[lines 2-2 of 9]", new="x"), *part)
+
+
+def test_a_line_is_not_replaced_twice() -> None:
+    seen = (asked("read", path="a.py"), SHOWN)
+    done = (asked("edit", path="a.py", old="def f():", new="def f():\n    pass"), told("edited"))
+    assert not allows(call("edit", path="a.py", old="def f():", new="x"), *seen, *done)
+    assert allows(call("edit", path="a.py", old="    return 1", new="x"), *seen, *done)
+
+
+def test_an_optional_number_is_offered_once_a_result_names_it() -> None:
+    properties = {"path": {"type": "string"}, "start_line": {"type": "integer"}}
+    page = ToolSpec("page", "Pages.", {"type": "object", "properties": properties, "required": ["path"]})
+    page_2 = call("page", path="a") | {"arguments": {"path": "a", "start_line": 2}}
+
+    def valid(*messages: Message) -> bool:
+        request = Request("m", (user("Do it."), *messages), tools=(page,))
+        shape = turn_schema(request)["anyOf"][0]["properties"]["arguments"]["properties"]
+        return set(page_2["arguments"]) <= set(shape)
+
+    assert not valid()
+    assert valid(asked("page", path="a"), told("[lines 1-1 of 9; go on with start_line 2]\nx\n"))
+
+
 def test_lines_are_followed_through_an_edit() -> None:
     first = {"path": "a.py", "old": "    return 1", "new": "    y = 2\n    return y"}
     history = (asked("read", path="a.py"), SHOWN, asked("edit", **first), told("done"))
@@ -100,7 +127,7 @@ def test_a_call_made_twice_is_not_made_a_third_time_at_once() -> None:
     once = (asked("shell", command="ls"), told("a"))
     assert allows(call("shell", command="ls"), *once)
     assert not allows(call("shell", command="ls"), *once, *once)
-    assert allows(call("shell", command="ls"), *once, *once, asked("read", path="a"), told("   1\tx"))
+    assert allows(call("shell", command="ls"), *once, *once, asked("read", path="a"), told("x"))
 
 
 def test_a_turn_is_read_as_thought_and_call_or_as_the_answer() -> None:

@@ -31,8 +31,7 @@ TIPS = {
     "edit": "To change a file: read it, then edit. old is whole lines copied from it, new is these lines as"
     " they should be (\\n between lines).",
     "write": "Write makes new files only.",
-    "shell": "Rename, delete, count, run and replace everywhere with shell: mv, rm, wc -l, python3,"
-    " sed -i 's/old/new/g' FILE.",
+    "shell": "Rename, delete, count and run with shell: mv, rm, wc -l, python3.",
 }
 """What a small model does not think of by itself, for tools of these names."""
 

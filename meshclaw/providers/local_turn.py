@@ -24,14 +24,19 @@ MOST_LINES = 200
 MOST_FAILURES = 3
 """After so many failures in a row the model may give up."""
 
-_NUMBERED = re.compile(r"^ *\d+\t(.*)$", re.MULTILINE)
-"""A line as the `read` tool shows it: its number, a tab, the line."""
+_HEADER = re.compile(r"\A\[lines [^\n]*\]\n")
+"""What `read` puts before a part of a file."""
+
+CHANGING = ("edit", "write")
+"""Tools that the first turn does without, so that the model looks before it changes things."""
 
 
 def turn_schema(request: Request) -> dict[str, Any]:
     """One call of one tool, or the answer, which fits `request.schema` if there is one.
 
     - The answer is possible only after a tool has worked, or after MOST_FAILURES in a row.
+    - The first turn looks, if any tool can, and changes nothing.
+    - An optional number (where to begin reading, how deep to list) only once a result has named it.
     - The tool that was just called twice in the same way is not offered again at once.
     - `edit` is offered once `read` has shown a file, for that file and its lines.
     """
@@ -39,10 +44,15 @@ def turn_schema(request: Request) -> dict[str, Any]:
     names = {tool.name for tool in request.tools}
     thought = {"type": "string", "maxLength": MOST_THOUGHT}
     shapes = []
+    blind = not past.looked and bool(names.difference(CHANGING))
     for tool in request.tools:
-        if tool.name == past.repeated or (tool.name == "edit" and "read" in names and not past.lines):
+        if tool.name == past.repeated or (blind and tool.name in CHANGING):
             continue
-        parameters = past.narrowed(tool.parameters) if tool.name == "edit" else tool.parameters
+        if tool.name == "edit" and "read" in names and not past.lines:
+            continue
+        parameters = (
+            past.narrowed(tool.parameters) if tool.name == "edit" else past.offered(tool.parameters)
+        )
         shape = {THOUGHT: thought, DONE: {"const": False}, "tool": {"const": tool.name}}
         shapes.append(_closed({**shape, "arguments": dict(parameters)}))
     if past.may_answer or not shapes:
@@ -57,6 +67,8 @@ class _Past:
     def __init__(self, messages: Iterable[Message]) -> None:
         self.path = ""
         self.lines: list[str] = []
+        self.replaced: set[str] = set()
+        self.said = ""
         calls: dict[str, ToolCall] = {}
         made: list[tuple[str, str]] = []
         worked: list[bool] = []
@@ -66,8 +78,10 @@ class _Past:
                 made.append((part.name, part.arguments))
             elif isinstance(part, ToolResult):
                 worked.append(not part.is_error)
+                self.said = part.content
                 if part.call_id in calls and not part.is_error:
                     self._follow(calls[part.call_id], part.content)
+        self.looked = bool(worked)
         self.repeated = made[-1][0] if len(made) > 1 and made[-1] == made[-2] else None
         self.may_answer = worked[-1:] == [True] or worked[-MOST_FAILURES:] == [False] * MOST_FAILURES
 
@@ -75,17 +89,30 @@ class _Past:
         try:
             arguments = json.loads(call.arguments)
             if call.name == "read":
-                self.path, self.lines = arguments["path"], _NUMBERED.findall(content)
+                self.path, self.lines = arguments["path"], _HEADER.sub("", content).splitlines()
             elif call.name == "edit" and arguments["path"] == self.path:
                 text = "\n".join(self.lines).replace(arguments["old"], arguments["new"])
                 self.lines = text.split("\n")
+                self.replaced.add(arguments["old"])
         except (ValueError, KeyError, TypeError):
             self.lines = []
 
+    def offered(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """A tool's parameters without optional numbers, of which a small model makes up bad ones."""
+        required = parameters.get("required", ())
+        properties = {
+            name: schema
+            for name, schema in parameters.get("properties", {}).items()
+            if name in required or schema.get("type") != "integer" or name in self.said
+        }
+        return {**parameters, "properties": properties}
+
     def narrowed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """`edit`'s parameters, for the file at hand: `old` is one of the lines that occur once."""
+        """`edit`'s parameters, for the file at hand: `old` is a line that occurs once and is new to it."""
         counts = Counter(self.lines)
-        unique = [line for line in self.lines if line.strip() and counts[line] == 1]
+        unique = [
+            line for line in self.lines if line.strip() and counts[line] == 1 and line not in self.replaced
+        ]
         properties = dict(parameters.get("properties", {}))
         if self.lines and "path" in properties:
             properties["path"] = {"const": self.path}
