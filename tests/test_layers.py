@@ -92,6 +92,16 @@ def test_every_library_is_a_declared_dependency() -> None:
     assert declared == wanted
 
 
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = [line for lines in project["project"]["optional-dependencies"].values() for line in lines]
+    tools = [line for line in project["dependency-groups"]["dev"] if not line.startswith("types-")]
+    declared = [*project["project"]["dependencies"], *extras, *tools, *project["build-system"]["requires"]]
+    reasons = (ROOT / "docs" / "decisions.md").read_text()
+    names = [re.split(r"[^A-Za-z0-9_-]", line, maxsplit=1)[0] for line in declared]
+    assert [name for name in names if f"`{name}`" not in reasons] == []
+
+
 def test_no_test_file_is_longer_than_a_thought() -> None:
     folders = (ROOT / "tests", ROOT / "benchmarks")
     sizes = {path.name: path.read_text().count("\n") for folder in folders for path in folder.glob("*.py")}
