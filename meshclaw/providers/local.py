@@ -33,10 +33,10 @@ class LocalProvider:
     """One model, loaded on first use (or by `preload`), one completion at a time.
 
     Keep one instance per file and process: each holds the weights in memory. Decoding is greedy, with a
-    fixed seed: the same request without tools gives the same bytes. With tools, a prefix that is the same as
-    in the call before is taken from the runtime's cache, which saves most of an agent's time; how much of a
-    prompt was cached can tip a close choice, so there the bytes may differ. Every decoded batch counts as
-    progress, so that `stall_timeout` never fires while the machine works.
+    fixed seed: the same request without tools gives the same bytes. With tools, a prefix that is the same
+    as in the call before is taken from the runtime's cache, which saves most of an agent's time; how much
+    of a prompt was cached can tip a close choice, so there the bytes may differ. Every decoded batch
+    counts as progress, so that `stall_timeout` never fires while the machine works.
     """
 
     overhead_tokens = 64
