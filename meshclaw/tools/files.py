@@ -118,17 +118,19 @@ def _page(file: BinaryIO, start: int, end: int | None) -> str:
         if number in wanted and not full:
             shown += line
             last, cut = number, cut or shortened
+    more_follows = bool(file.read(1))
+    total = f"more than {number}" if more_follows else f"{number}"
     if number == 0:
         return "[empty file]"
     if last < start:
-        raise ToolError(f"the file has {number} lines")
+        raise ToolError(f"the file has {total} lines")
     text = shown.decode("utf-8-sig" if start == 1 else "utf-8", "replace").replace("\r\n", "\n")
     if cut:
         text += f"\n[line {last} is longer than {PAGE_BYTES} bytes and was cut]"
-    elif start == 1 and last == number:
+    elif start == 1 and last == number and not more_follows:
         return text
     more = f"; go on with start_line {last + 1}" if last < number and last != end else ""
-    return f"[lines {start}-{last} of {number}{more}]\n{text}"
+    return f"[lines {start}-{last} of {total}{more}]\n{text}"
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
@@ -136,7 +138,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
     while file.tell() < SCANNED and (line := file.readline(PAGE_BYTES)):
         shortened = False
         piece = line
-        while not piece.endswith(b"\n") and (piece := file.readline(PAGE_BYTES)):
+        while not piece.endswith(b"\n") and file.tell() < SCANNED and (piece := file.readline(PAGE_BYTES)):
             shortened = True
         yield line, shortened
 
