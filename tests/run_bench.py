@@ -70,6 +70,7 @@ class RunBench:
     provider: Any = None
     policy: TaskPolicy = field(default_factory=lambda: TaskPolicy(source="task.yaml"))
     prompt: str = "Do it."
+    model_id: str = "m"
     secrets: Sequence[str] = ()
     rates: Rates = field(default_factory=lambda: Rates(Decimal(2), Decimal(10)))
     ledger: Any = field(default_factory=MemoryLedger)
@@ -108,7 +109,7 @@ class RunBench:
             prompt=self.prompt,
             system="",
             model="scripted/m",
-            model_id="m",
+            model_id=self.model_id,
             provider=self.provider,
             retrying=self.retrying,
             runner=self.runner,

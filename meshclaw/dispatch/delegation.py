@@ -28,10 +28,10 @@ from meshclaw.tools.base import Tool
 class Delegation:
     """A Task bound to all that one run needs; nothing has been spent yet.
 
-    `model` is `provider/model-id`, `model_id` what the provider is asked for.
-    `prompt` and `system` are rendered. `input_files` are the bytes of
-    the gathered inputs by name. `environment` is what commands get. `retrying` wraps the metered
-    provider, so that every try is a call of its own. `timeout` bounds one call, in seconds.
+    `model` is `provider/model-id`, `model_id` what the provider is asked for. `prompt` and `system` are
+    rendered. `input_files` are the bytes of the gathered inputs by name. `environment` is what commands
+    get. `retrying` wraps the metered provider, so that every try is a call of its own. `timeout` bounds
+    one call, `stall_timeout` the wait for its next piece of content, both in seconds.
     """
 
     task: Task
@@ -50,6 +50,7 @@ class Delegation:
     budget: Budget
     max_output: int
     timeout: float
+    stall_timeout: float = 180.0
     effort: Effort | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     input_files: Mapping[str, bytes] = field(default_factory=dict)

@@ -246,6 +246,7 @@ def job_of(delegation: Delegation) -> Job:
         schema=task.output.schema,
         max_output=delegation.max_output,
         timeout=delegation.timeout,
+        stall_timeout=delegation.stall_timeout,
         cache_key=f"meshclaw-{task.name}-{task.digest[:16]}",
     )
 

@@ -56,6 +56,7 @@ class AgentRunner:
             schema=job.schema,
             cache_key=job.cache_key,
             timeout=job.timeout,
+            stall_timeout=job.stall_timeout,
         )
 
     async def run(self, job: Job, context: RunContext) -> Candidate:

@@ -18,7 +18,8 @@ class Job:
     """All that a Runner needs to know of the work.
 
     `model` is the provider's own id. `system` is the task's text, `prompt` fully rendered.
-    `max_output` is in tokens; `timeout` bounds one call, in seconds.
+    `max_output` is in tokens; `timeout` bounds one call, and `stall_timeout` the wait for its next piece
+    of content, both in seconds.
     """
 
     model: str
@@ -28,6 +29,7 @@ class Job:
     schema: Mapping[str, Any] | None = None
     max_output: int = DEFAULT_MAX_OUTPUT
     timeout: float = 600.0
+    stall_timeout: float = 180.0
     cache_key: str = ""
 
 

@@ -33,6 +33,7 @@ class PromptRunner:
             schema=job.schema,
             cache_key=job.cache_key,
             timeout=job.timeout,
+            stall_timeout=job.stall_timeout,
         )
 
     async def run(self, job: Job, context: RunContext) -> Candidate:
