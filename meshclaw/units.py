@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
+MAX_USD = 1_000_000
+"""No single limit or price is higher; whoever writes more has mistyped it."""
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {
     "ms": Decimal("0.001"),
@@ -61,6 +64,6 @@ def parse_usd(text: str) -> Decimal:
         value = Decimal(text.strip().removeprefix("$"))
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or value < 0:
+    if not value.is_finite() or not 0 <= value <= MAX_USD:
         raise ValueError(f"'{text}' is not an amount in US dollars: write 0.50")
     return value

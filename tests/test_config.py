@@ -184,7 +184,7 @@ def test_all_problems_of_all_layers_at_once(files: Files) -> None:
     [
         ("budget: {steps: 0}", "too small: at least 1"),
         ("budget: {usd: -1}", "not an amount"),
-        ("budget: {usd: 1e999999999}", "too much: at most 1000000"),
+        ("budget: {usd: 1e999999999}", "not an amount"),
         ("budget: {usd: nan}", "not an amount"),
         ("budget: {usd: true}", "not an amount"),
         ("budget: {usd: }", "there is no value"),

@@ -130,10 +130,15 @@ def test_quoted_words_come_back(words: list[str]) -> None:
     assert shlex.split(line) == ["x", *words]
 
 
+def _beyond_shlex(text: str) -> bool:
+    """shlex knows neither line continuations nor that a trailing `;` ends a command."""
+    return "\\\n" in text or ";" in text
+
+
 @given(HOSTILE)
 def test_words_agree_with_the_standard_library(text: str) -> None:
     result = parse_command_line(text)
-    if isinstance(result, ParsedScript) and not result.operators and "\\\n" not in text:
+    if isinstance(result, ParsedScript) and not result.operators and not _beyond_shlex(text):
         assert tuple(shlex.split(text)) == result.commands[0]
 
 

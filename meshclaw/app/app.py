@@ -234,10 +234,11 @@ class App:
     def _load_config(self, flags: Mapping[str, str]) -> Config:
         project_file = self.project / SETTINGS_FILE
         return load_config(
-            self.config_path if self.config_path.is_file() else None,
-            project_file if project_file.is_file() else None,
+            self.config_path,
+            project_file,
             self.environment,
             flags,
+            kinds=self.plugins.names("providers"),
         )
 
     def _with_runner(self, task: Task, runner: str) -> Task:

@@ -30,7 +30,7 @@ genai-prices has a price for; a test holds this table against both.
 """
 
 KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("anthropic", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
+    ("anthropic", ("ANTHROPIC_API_KEY",)),
     ("openai", ("OPENAI_API_KEY",)),
 )
 """The official SDKs' own environment variables, in the order in which providers are preferred."""

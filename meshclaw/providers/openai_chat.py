@@ -27,6 +27,7 @@ from meshclaw.providers.base import Sink
 from meshclaw.providers.content import arguments_text, is_strict, section
 from meshclaw.providers.failures import Origin, stream_failure
 from meshclaw.providers.openai_client import DEFAULT_BASE_URL, KEY_HINT, OpenAIClient, preload, read_usage
+from meshclaw.providers.tool_text import with_calls_in_text
 from meshclaw.providers.wire import Call
 from meshclaw.usage import UNKNOWN, UsageSource
 
@@ -49,7 +50,8 @@ class OpenAIChatProvider:
     `api_key` None sends no key. `limit_name` is what the server calls the output limit: OpenAI and
     OpenRouter take `max_completion_tokens`, others only `max_tokens`. `cache_keys` sends
     `prompt_cache_key`, which strict servers refuse. `trusted` True lets the SDK add the headers that it
-    reads from the environment. `windows` gives context lengths by model. `clock` is the wall clock, in
+    reads from the environment. `nudge` (small models) also reads tool calls that arrive as
+    text. `windows` gives context lengths by model. `clock` is the wall clock, in
     seconds since the epoch.
     """
 
@@ -90,13 +92,14 @@ class OpenAIChatProvider:
         body = encode_request(request, self.name, self._limit_name)
         if self._cache_keys and request.cache_key:
             body["prompt_cache_key"] = request.cache_key
-        return await self._client.exchange(
+        response = await self._client.exchange(
             request,
             Call(client, "/chat/completions", body),
             ChatFold(self.name, request.step, sink, origin),
             origin,
             self._clock(),
         )
+        return with_calls_in_text(response, request) if self.nudge else response
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -11,9 +11,10 @@ import ast
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-from meshclaw.messages import ToolCall
+from meshclaw.messages import Part, Request, Response, StopReason, Text, ToolCall
 
 _TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*(?:</tool_call>|\Z)", re.DOTALL)
 _FENCED = re.compile(r"```(?:json|tool_call|python)?[ \t]*\n\s*(\{.*?\}|\[.*?\])\s*(?:```|\Z)", re.DOTALL)
@@ -47,6 +48,21 @@ def find_tool_calls(text: str, names: Collection[str], prefix: str) -> tuple[str
         rest = "" if found else text
     calls = (ToolCall(f"{prefix}_{n}", name, arguments) for n, (name, arguments) in enumerate(found, 1))
     return (rest.strip() if found else text), tuple(calls)
+
+
+def with_calls_in_text(response: Response, request: Request) -> Response:
+    """`response` with the tool calls that its text holds, when it made none in the wire's own form."""
+    if not request.tools or response.message.tool_calls or response.stop is not StopReason.ANSWER:
+        return response
+    names = {tool.name for tool in request.tools}
+    rest, calls = find_tool_calls(response.message.text, names, f"call_{request.step}")
+    if not calls:
+        return response
+    kept: list[Part] = [part for part in response.message.parts if not isinstance(part, Text)]
+    if rest.strip():
+        kept.append(Text(rest))
+    message = replace(response.message, parts=(*kept, *calls))
+    return replace(response, message=message, stop=StopReason.TOOL_CALLS)
 
 
 def _bare(text: str, names: Collection[str]) -> list[tuple[str, str]]:

@@ -12,16 +12,22 @@ fail and can never redirect it, on any kernel, and `/proc`'s magic links are ref
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
-import stat as st
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from meshclaw.errors import MeshClawError
+from meshclaw.workspace.entries import (
+    FileInfo,
+    NotFoundError,
+    WorkspaceError,
+    explained,
+    is_git,
+    kind_of,
+    require_file,
+    shown_name,
+)
 from meshclaw.workspace.ignore import IgnoreFile, is_ignored, parse_ignore_file
 
 RUN_FOLDER = "@run"
@@ -36,29 +42,6 @@ MAX_DEPTH = 100
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-Kind = Literal["file", "folder", "link", "other"]
-
-
-class WorkspaceError(MeshClawError):
-    """A path that may not be opened, or could not be; the message is fit for a model."""
-
-
-class NotFoundError(WorkspaceError):
-    """There is nothing at that path."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """One file or folder; `path` is relative to the project, `size` in bytes."""
-
-    path: str
-    kind: Kind
-    size: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
 
 
 class Workspace:
@@ -95,7 +78,7 @@ class Workspace:
         root, parts, relative = self._locate(path)
         with self._folder(root, parts[:-1]) as parent:
             found = _lstat(parent, parts[-1], relative) if parts else os.fstat(parent)
-        return FileInfo(relative, _kind(found.st_mode), found.st_size)
+        return FileInfo(relative, kind_of(found.st_mode), found.st_size)
 
     def exists(self, path: str) -> bool:
         """False also for what may not be opened."""
@@ -111,11 +94,11 @@ class Workspace:
         if not parts:
             raise WorkspaceError(f"{shown_name(path)}: is a folder")
         with self._folder(root, parts[:-1]) as parent:
-            _require_file(_lstat(parent, parts[-1], relative), relative)
-            with _explained(relative):
+            require_file(_lstat(parent, parts[-1], relative), relative)
+            with explained(relative):
                 descriptor = os.open(parts[-1], _READ_FLAGS, dir_fd=parent)
         try:
-            _require_file(os.fstat(descriptor), relative)
+            require_file(os.fstat(descriptor), relative)
         except WorkspaceError:
             os.close(descriptor)
             raise
@@ -123,7 +106,7 @@ class Workspace:
 
     def read_bytes(self, path: str, limit: int = MAX_FILE, offset: int = 0) -> bytes:
         """At most `limit` bytes from `offset` on."""
-        with self.open(path) as file, _explained(path):
+        with self.open(path) as file, explained(path):
             file.seek(offset)
             return file.read(limit)
 
@@ -131,15 +114,15 @@ class Workspace:
         """What a folder holds, sorted by name; symlinks as such, `.git` left out."""
         root, parts, relative = self._locate(path)
         found = []
-        with self._folder(root, parts) as folder, _explained(relative):
+        with self._folder(root, parts) as folder, explained(relative):
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in itertools.islice(entries, MAX_ENTRIES)]
             for name in sorted(names):
                 with contextlib.suppress(FileNotFoundError):
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     place = f"{relative}/{name}" if relative else name
-                    found.append(FileInfo(place, _kind(status.st_mode), status.st_size))
-        return [entry for entry in found if not _is_git(entry.name)]
+                    found.append(FileInfo(place, kind_of(status.st_mode), status.st_size))
+        return [entry for entry in found if not is_git(entry.name)]
 
     def walk(self, path: str = "", depth: int = MAX_DEPTH) -> Iterator[FileInfo]:
         """Files and folders beneath `path`, sorted, without what `.gitignore` files exclude.
@@ -187,11 +170,11 @@ class Workspace:
         """
         relative = self.relative(path)
         parts = relative.split("/")
-        if not relative or parts[0] == RUN_FOLDER or any(map(_is_git, parts)):
+        if not relative or parts[0] == RUN_FOLDER or any(map(is_git, parts)):
             raise WorkspaceError(f"{shown_name(path)}: may not be written")
         with self._folder(self.root, parts[:-1], create=True) as folder:
             mode = _mode_to_keep(folder, parts[-1], relative)
-            with _explained(relative):
+            with explained(relative):
                 _replace(folder, parts[-1], data, mode)
 
     def _locate(self, path: str) -> tuple[Path, list[str], str]:
@@ -200,23 +183,23 @@ class Workspace:
         root = self.root
         if self.outputs is not None and relative.split("/")[0] == RUN_FOLDER:
             root, inside = self.outputs, relative[len(RUN_FOLDER) + 1 :]
-        with _explained(relative):
+        with explained(relative):
             real = Path(os.path.realpath(root / inside))
         if not real.is_relative_to(root):
             raise WorkspaceError(f"{shown_name(path)}: leads out of the project through a symlink")
         parts = list(real.relative_to(root).parts)
-        if any(map(_is_git, parts)):
+        if any(map(is_git, parts)):
             raise WorkspaceError(f"{shown_name(path)}: what is inside .git may not be read")
         return root, parts, relative
 
     @contextlib.contextmanager
     def _folder(self, root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
         shown = "/".join(parts) or "the project's folder"
-        with _explained(shown):
+        with explained(shown):
             descriptor = os.open(root, _FOLDER_FLAGS)
         try:
             for part in parts:
-                with _explained(shown):
+                with explained(shown):
                     if create:
                         with contextlib.suppress(FileExistsError):
                             os.mkdir(part, dir_fd=descriptor)
@@ -228,50 +211,9 @@ class Workspace:
             os.close(descriptor)
 
 
-def shown_name(name: str) -> str:
-    r"""A file name as text that can be encoded: bytes that are not UTF-8 appear as `\xNN`."""
-    try:
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_git(name: str) -> bool:
-    return name.lower() == ".git"
-
-
-def _kind(mode: int) -> Kind:
-    if st.S_ISREG(mode):
-        return "file"
-    if st.S_ISDIR(mode):
-        return "folder"
-    return "link" if st.S_ISLNK(mode) else "other"
-
-
-@contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turns an OSError into what a model should be told."""
-    try:
-        yield
-    except OSError as error:
-        shown = shown_name(path)
-        if error.errno == errno.ENOENT:
-            raise NotFoundError(f"{shown}: no such file or folder") from error
-        if error.errno == errno.ELOOP:
-            raise WorkspaceError(f"{shown}: a symlink is in the way") from error
-        raise WorkspaceError(f"{shown}: {(error.strerror or str(error)).lower()}") from error
-
-
 def _lstat(folder: int, name: str, path: str) -> os.stat_result:
-    with _explained(path):
+    with explained(path):
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
-
-
-def _require_file(found: os.stat_result, path: str) -> None:
-    if st.S_ISDIR(found.st_mode):
-        raise WorkspaceError(f"{shown_name(path)}: is a folder")
-    if not st.S_ISREG(found.st_mode):
-        raise WorkspaceError(f"{shown_name(path)}: is not a regular file")
 
 
 def _mode_to_keep(folder: int, name: str, path: str) -> int | None:
@@ -280,7 +222,7 @@ def _mode_to_keep(folder: int, name: str, path: str) -> int | None:
         found = _lstat(folder, name, path)
     except NotFoundError:
         return None
-    _require_file(found, path)
+    require_file(found, path)
     if found.st_nlink > 1:
         raise WorkspaceError(f"{shown_name(path)}: has another hard link, so it may not be written")
     if not found.st_mode & 0o222:
