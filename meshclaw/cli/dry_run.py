@@ -7,7 +7,7 @@ from typing import Any
 
 from meshclaw.cli.output import emit
 from meshclaw.cli.session import emit_json
-from meshclaw.cli.words import dollars
+from meshclaw.cli.words import dollars, seconds_in_words
 
 
 def show(plan: Mapping[str, Any], *, as_json: bool) -> None:
@@ -48,7 +48,16 @@ def _policy(policy: Mapping[str, Any]) -> str:
 
 def _cost(plan: Mapping[str, Any]) -> str:
     budget = plan["budget"]
-    limits = [f"{name.removesuffix('_s')} {value}" for name, value in budget.items() if value is not None]
+    limits = [
+        shown
+        for shown, limit in (
+            (f"${budget['usd']}", budget["usd"]),
+            (f"{budget['tokens'] or 0:,} tokens", budget["tokens"]),
+            (f"{budget['steps']} steps", budget["steps"]),
+            (seconds_in_words(budget["time_s"] or 0), budget["time_s"]),
+        )
+        if limit is not None
+    ]
     unpriced = plan["cost_state"] == "unpriced"
     first = "unknown: the model has no known price" if unpriced else dollars(plan["first_call_usd_at_most"])
     whole = "unknown" if plan["run_usd_at_most"] is None else dollars(plan["run_usd_at_most"])
@@ -57,7 +66,7 @@ def _cost(plan: Mapping[str, Any]) -> str:
             f"budget: {', '.join(limits) or 'none'}",
             f"first call: at most {plan['input_tokens_at_most']:,} tokens in, {plan['max_output']:,} out,"
             f" cost at most {first}",
-            f"whole run: at most {whole}",
+            f"whole run: cost at most {whole}",
             "nothing was sent, nothing was spent",
         ]
     )

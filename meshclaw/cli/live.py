@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from meshclaw.cli.progress import describe
-from meshclaw.cli.words import bounded, call_in_words, cost_in_words, dollars, shorten
+from meshclaw.cli.words import bounded, call_in_words, dollars, shorten
 from meshclaw.pricing import format_usd
 from meshclaw.runs import Event
 from meshclaw.terminal_text import clean
@@ -123,7 +123,7 @@ class LiveView:
         at_least = "\u2265" if self._at_least else ""
         money = f"{at_least}{dollars(format_usd(self._cost))}"
         if not self._cost:
-            money = cost_in_words("0", "priced", self._calls) if not self._at_least else "cost unknown"
+            money = "cost unknown" if self._at_least else "free" if self._calls else "$0"
         seconds = int(monotonic() - self._started)
         facts = [
             f"step {self._step}" if self._step else "starting",

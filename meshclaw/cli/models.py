@@ -47,15 +47,8 @@ def list_(context: typer.Context, json_: Json = False) -> None:
     rows = []
     for one in found:
         state = f"{one.have * 100 // one.model.size} % here" if one.state == "partial" else one.state
-        rows.append(
-            [
-                f"local/{one.model.name}",
-                state,
-                f"{one.model.size / 1e6:,.0f} MB",
-                one.model.license,
-                one.model.title,
-            ]
-        )
+        size = f"{one.model.size / 1e6:,.0f} MB"
+        rows.append([f"local/{one.model.name}", state, size, one.model.license, one.model.title])
     emit_table(["model", "state", "size", "license", "what"], rows, right=(2,), keep=(0, 1))
 
 

@@ -161,12 +161,20 @@ def _rich_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=bool(footer), header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        show_footer=bool(footer),
+        header_style="bold",
+    )
+    longest = [max(map(display_width, column)) for column in zip(headings, *rows, strict=True)]
     for index, heading in enumerate(headings):
         table.add_column(
             heading,
             footer=Text(footer[index]) if footer else "",
             justify="right" if index in right else "left",
+            min_width=None if index in keep or index in right else min(8, longest[index]),
             no_wrap=index in keep or index in right,
             overflow="fold",
         )

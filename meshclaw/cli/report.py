@@ -132,16 +132,25 @@ def _warn(found: Session, table: Table) -> None:
 
 
 def _print(table: Table) -> None:
-    compact = is_terminal(sys.stdout)
-    headings = [*table.by, "runs", "ok", "failed", "calls", "in", "cached", "written", "out", "cost"]
     first = len(table.by)
-    rows = [
-        [*(_key(name, key) for name, key in zip(table.by, row.keys, strict=True)), *_figures(row)]
-        for row in table.rows
+    lines = [
+        [*table.by, "runs", "ok", "failed", "calls", "in", "cached", "written", "out", "cost"],
+        *(
+            [*(_key(name, key) for name, key in zip(table.by, row.keys, strict=True)), *_figures(row)]
+            for row in table.rows
+        ),
+        ["total", *[""] * (first - 1), *_figures(table.totals)],
     ]
-    footer = ["total", *[""] * (first - 1), *_figures(table.totals)]
+    if is_terminal(sys.stdout):
+        # A terminal is narrow: columns that hold nothing but 0 go.
+        kept = [
+            index for index, figure in enumerate(lines[-1]) if figure != "0" or lines[0][index] == "runs"
+        ]
+        lines = [[line[index] for index in kept] for line in lines]
+    headings, *rows, footer = lines
     right = tuple(range(first, len(headings)))
-    emit_table(headings, rows, right=right, footer=footer, keep=() if compact else (0,))
+    times = tuple(index for index, name in enumerate(table.by) if name in ("day", "week", "month"))
+    emit_table(headings, rows, right=right, footer=footer, keep=times)
 
 
 def _key(name: str, key: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from meshclaw.cli.completion import run_ids
-from meshclaw.cli.output import emit_table, say
+from meshclaw.cli.output import emit_table, is_terminal, say
 from meshclaw.cli.records import find_run, recent_records
 from meshclaw.cli.session import emit_json, session
 from meshclaw.cli.words import cost_in_words, count, seconds_in_words
@@ -49,17 +50,19 @@ def list_(
         say("there are no runs yet" if task is None else f"there are no runs of '{task}'")
     else:
         headings = ["run", "started", "task", "status", "steps", "tokens", "cost", "time"]
-        emit_table(headings, [_row(record) for record in found], right=(4, 5, 6, 7), keep=(0, 1))
+        # The part of an id that counts milliseconds names a run; a terminal has no room for the rest.
+        length = 13 if is_terminal(sys.stdout) else None
+        emit_table(headings, [_row(record, length) for record in found], right=(4, 5, 6, 7), keep=(0, 1, 3))
 
 
-def _row(record: dict[str, Any]) -> list[str]:
+def _row(record: dict[str, Any], id_length: int | None) -> list[str]:
     usage = record.get("usage") or {}
     status = str(record.get("status", "")).replace("_", " ")
     if record.get("status") == "succeeded":
         status = str(record.get("outcome"))
     calls = record.get("calls") or 0
     return [
-        record["run"],
+        str(record["run"])[:id_length],
         local_time(str(record.get("started_at", ""))),
         str(record.get("task", "")),
         status,

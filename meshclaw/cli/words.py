@@ -59,7 +59,8 @@ def seconds_in_words(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
 
 
 def call_in_words(name: str, arguments: str, width: int = 80) -> str:
