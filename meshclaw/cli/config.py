@@ -27,7 +27,7 @@ def _group() -> None:
 def show(
     context: typer.Context, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """Show every setting, its value, and the file and line, variable or flag that it comes from."""
+    """Show every setting, its value, and which file and line, variable or flag set it."""
     from meshclaw.config import rows
 
     found = session(context)

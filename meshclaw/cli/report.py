@@ -66,7 +66,7 @@ def report(
     \b
       meshclaw report --by day --since 7d
       meshclaw report --by task,model --format csv
-    \b
+
     Days are those of the local time zone. A figure marked \u2265 is a lower bound: something in it is
     unknown, and unknown is never counted as 0. Tokens: `in` was neither read from nor written to a
     cache, `cached` was read from one, `written` written to one; `reasoning` is part of `out`.

@@ -1,0 +1,111 @@
+"""Commands in-process with captured output, and real processes on a pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from meshclaw.cli.main import invoke
+
+PATIENCE = 60.0
+"""Seconds after which a process that should have said something counts as stuck."""
+
+
+@dataclass
+class Cli:
+    """`cli("tasks", "list")` gives (exit code, standard output, standard error)."""
+
+    capsys: pytest.CaptureFixture[str]
+    project: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        code = invoke(arguments, {**os.environ, **self.environment}, self.project)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    def task(self, name: str, text: str) -> Path:
+        path = self.project / "tasks" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+
+class Terminal:
+    """A process whose three streams are a terminal of `columns`; `pipe_stdout` keeps stdout apart."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        *,
+        columns: int = 100,
+        stdout: int | None = None,
+    ) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "meshclaw", *arguments],
+            cwd=cwd,
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+            stdin=slave,
+            stdout=slave if stdout is None else stdout,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        os.close(self._master)
+
+    def wait_for(self, text: str) -> None:
+        """Reads until the screen has shown `text`."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            if not self._read(deadline):
+                raise AssertionError(f"never saw {text!r} in:\n{self.seen}")
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def kill(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def finish(self) -> int:
+        """Reads to the end and returns the exit code."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:
+            data = b""  # Linux says EIO when the last process has closed its side.
+        self.seen += data.decode(errors="replace")
+        return bool(data)
