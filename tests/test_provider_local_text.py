@@ -55,6 +55,7 @@ def call(name: str, **arguments: str) -> dict[str, Any]:
 
 
 DONE = {"thought": "t", "done": True, "answer": "yes"}
+LISTED = (asked("shell", command="ls"), told("a.py\n[exit code 0]"))
 SHOWN = told("def f():\n    return 1\n\n# x\n# x\n")
 
 
@@ -97,7 +98,7 @@ def test_a_part_of_a_file_is_known_without_its_header() -> None:
 
 def test_a_line_is_not_replaced_twice() -> None:
     seen = (asked("read", path="a.py"), SHOWN)
-    done = (asked("edit", path="a.py", old="def f():", new="def f():\n    pass"), told("edited"))
+    done = (asked("edit", path="a.py", old="def f():", new="def f():\n    pass"), told("edited"), *LISTED)
     assert not allows(call("edit", path="a.py", old="def f():", new="x"), *seen, *done)
     assert allows(call("edit", path="a.py", old="    return 1", new="x"), *seen, *done)
 
@@ -118,16 +119,44 @@ def test_an_optional_number_is_offered_once_a_result_names_it() -> None:
 
 def test_lines_are_followed_through_an_edit() -> None:
     first = {"path": "a.py", "old": "    return 1", "new": "    y = 2\n    return y"}
-    history = (asked("read", path="a.py"), SHOWN, asked("edit", **first), told("done"))
+    history = (asked("read", path="a.py"), SHOWN, asked("edit", **first), told("done"), *LISTED)
     assert not allows(call("edit", **first), *history)
     assert allows(call("edit", path="a.py", old="    y = 2", new=""), *history)
 
 
-def test_a_call_made_twice_is_not_made_a_third_time_at_once() -> None:
+def test_a_tool_that_says_nothing_new_waits_until_something_has_changed() -> None:
     once = (asked("shell", command="ls"), told("a"))
     assert allows(call("shell", command="ls"), *once)
     assert not allows(call("shell", command="ls"), *once, *once)
-    assert allows(call("shell", command="ls"), *once, *once, asked("read", path="a"), told("x"))
+    assert not allows(call("shell", command="ls"), *once, *once, asked("read", path="a"), told("x"))
+    written = (
+        asked("edit", path="a", old="x", new="y"),
+        told("edited"),
+        asked("read", path="a"),
+        told("y"),
+    )
+    assert allows(call("shell", command="ls"), *once, *once, *written)
+
+
+def test_what_was_changed_is_looked_at_before_anything_else() -> None:
+    seen = (asked("read", path="a.py"), SHOWN)
+    edited = (*seen, asked("edit", path="a.py", old="def f():", new="def g():"), told("edited"))
+    assert allows(DONE, *seen)
+    assert not allows(DONE, *edited)
+    assert not allows(call("shell", command="ls"), *edited)
+    assert allows(call("read", path="a.py"), *edited)
+    assert allows(DONE, *edited, asked("read", path="a.py"), told("def g():\n"))
+
+
+def test_a_command_that_says_nothing_may_have_changed_nothing() -> None:
+    silent = (asked("shell", command="sed -i s/a/b/ x"), told("[exit code 0]"))
+    assert not allows(DONE, *silent)
+    assert allows(DONE, *silent, asked("read", path="x"), told("b"))
+
+
+def test_a_command_that_failed_did_not_work() -> None:
+    assert not allows(DONE, asked("shell", command="make"), told("no rule\n[exit code 2]"))
+    assert allows(DONE, asked("shell", command="make"), told("made\n[exit code 0]"))
 
 
 def test_a_turn_is_read_as_thought_and_call_or_as_the_answer() -> None:
@@ -138,13 +167,14 @@ def test_a_turn_is_read_as_thought_and_call_or_as_the_answer() -> None:
     assert read_turn('{"thought": "t", "do', "c9") is None
 
 
-def test_the_history_is_spelled_as_the_model_spelled_it() -> None:
+def test_the_history_is_spelled_as_the_model_spells_it() -> None:
     turn = json.dumps(call("read", path="a"))
+    without_thought = json.dumps({"done": False, "tool": "read", "arguments": {"path": "a"}})
     parts = read_turn(turn, "c1")
     assert parts is not None
     rendered = render("", [user("Do it."), Message("assistant", parts), told("x")], [READ])
     assert [one["role"] for one in rendered] == ["system", "user", "assistant", "user"]
-    assert rendered[2]["content"] == turn
+    assert rendered[2]["content"] == without_thought, "it would repeat its thought for ever"
     assert rendered[3]["content"].startswith("read worked:\nx\n\nThe job: Do it.")
 
 

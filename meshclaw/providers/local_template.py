@@ -100,12 +100,12 @@ def _said(message: Message, names: dict[str, str]) -> str:
 
 
 def _turn(message: Message, names: dict[str, str]) -> str:
-    """A turn of the model's own, spelled as it spells them."""
+    """A turn of the model's own, spelled as it spells them, but for its thought: it would repeat it."""
     calls = message.tool_calls
     if not calls:
-        return json.dumps({THOUGHT: "", DONE: True, ANSWER: message.text}, ensure_ascii=False)
+        return json.dumps({DONE: True, ANSWER: message.text}, ensure_ascii=False)
     names.update({call.id: call.name for call in calls})
-    head = json.dumps({THOUGHT: message.text, DONE: False}, ensure_ascii=False)[:-1]
     return "\n".join(
-        f'{head}, "tool": {json.dumps(call.name)}, "arguments": {call.arguments}}}' for call in calls
+        f'{{"{DONE}": false, "tool": {json.dumps(call.name)}, "arguments": {call.arguments}}}'
+        for call in calls
     )

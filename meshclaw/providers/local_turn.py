@@ -27,17 +27,25 @@ MOST_FAILURES = 3
 _HEADER = re.compile(r"\A\[lines [^\n]*\]\n")
 """What `read` puts before a part of a file."""
 
+_FAILED = re.compile(r"\[exit code (?!0\])[^\]]*\]\s*\Z")
+"""What `shell` ends with when the command failed."""
+_SILENT = re.compile(r"\A\s*\[exit code 0\]\s*\Z")
+"""What `shell` says of a command that printed nothing: it changed something, or nothing at all."""
+
 CHANGING = ("edit", "write")
 """Tools that the first turn does without, so that the model looks before it changes things."""
+LOOKING = ("read", "list", "search")
+"""Tools that a turn after a change is limited to, so that the model sees what it has done."""
 
 
 def turn_schema(request: Request) -> dict[str, Any]:
     """One call of one tool, or the answer, which fits `request.schema` if there is one.
 
-    - The answer is possible only after a tool has worked, or after MOST_FAILURES in a row.
+    - The answer is possible only after a tool has worked, or after MOST_FAILURES in a row; and what was
+      changed must have been looked at since.
     - The first turn looks, if any tool can, and changes nothing.
     - An optional number (where to begin reading, how deep to list) only once a result has named it.
-    - The tool that was just called twice in the same way is not offered again at once.
+    - A tool whose last call said nothing new is not offered again until something has changed.
     - `edit` is offered once `read` has shown a file, for that file and its lines.
     """
     past = _Past(request.messages)
@@ -45,8 +53,11 @@ def turn_schema(request: Request) -> dict[str, Any]:
     thought = {"type": "string", "maxLength": MOST_THOUGHT}
     shapes = []
     blind = not past.looked and bool(names.difference(CHANGING))
+    checking = past.unverified and bool(names.intersection(LOOKING).difference(past.exhausted))
     for tool in request.tools:
-        if tool.name == past.repeated or (blind and tool.name in CHANGING):
+        if tool.name in past.exhausted or (blind and tool.name in CHANGING):
+            continue
+        if checking and tool.name not in LOOKING:
             continue
         if tool.name == "edit" and "read" in names and not past.lines:
             continue
@@ -61,6 +72,10 @@ def turn_schema(request: Request) -> dict[str, Any]:
     return {"anyOf": shapes}
 
 
+def _changes(call: ToolCall, content: str) -> bool:
+    return call.name in CHANGING or bool(_SILENT.match(content))
+
+
 class _Past:
     """What the history tells: `path` and `lines` of the file that was read last, as it is by now."""
 
@@ -70,20 +85,31 @@ class _Past:
         self.replaced: set[str] = set()
         self.said = ""
         calls: dict[str, ToolCall] = {}
-        made: list[tuple[str, str]] = []
+        known: set[tuple[str, str, str]] = set()
         worked: list[bool] = []
+        self.exhausted: set[str] = set()
+        self.unverified = False
         for part in (part for message in messages for part in message.parts):
             if isinstance(part, ToolCall):
                 calls[part.id] = part
-                made.append((part.name, part.arguments))
-            elif isinstance(part, ToolResult):
-                worked.append(not part.is_error)
+            elif isinstance(part, ToolResult) and part.call_id in calls:
+                call = calls[part.call_id]
+                ok = not part.is_error and not _FAILED.search(part.content)
+                worked.append(ok)
                 self.said = part.content
-                if part.call_id in calls and not part.is_error:
-                    self._follow(calls[part.call_id], part.content)
+                if ok:
+                    self._follow(call, part.content)
+                    self.unverified = _changes(call, part.content)
+                if ok and call.name in CHANGING:
+                    known.clear()
+                    self.exhausted.clear()
+                told = (call.name, call.arguments, part.content)
+                if told in known:
+                    self.exhausted.add(call.name)
+                known.add(told)
         self.looked = bool(worked)
-        self.repeated = made[-1][0] if len(made) > 1 and made[-1] == made[-2] else None
-        self.may_answer = worked[-1:] == [True] or worked[-MOST_FAILURES:] == [False] * MOST_FAILURES
+        done = worked[-1:] == [True] and not self.unverified
+        self.may_answer = done or worked[-MOST_FAILURES:] == [False] * MOST_FAILURES
 
     def _follow(self, call: ToolCall, content: str) -> None:
         try:
