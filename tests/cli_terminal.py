@@ -86,7 +86,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while text not in self.seen:
             if not self._read(deadline):
-                raise AssertionError(f"never saw {text!r} in:\n{self.seen}")
+                raise AssertionError(f"never saw {text!r} in:\n{self.seen[-2000:]}")
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())

@@ -1,4 +1,4 @@
-"""Every command explains itself. The help texts are goldens: `python tests/test_cli_help.py` writes them."""
+"""Every command explains itself. The help texts are goldens: this file, run as a script, writes them."""
 
 from __future__ import annotations
 

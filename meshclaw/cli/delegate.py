@@ -79,7 +79,7 @@ async def _run(app: App, session: Session, wish: Wish, delegation: Any) -> int:
         stop.now(code)
 
     try:
-        with stopping(end, view.close):
+        with stopping(end, view.leave):
             house = app.house(_Listener(view, stop, wish.as_stream).listen)
             record = await Dispatcher(house).run(delegation, stop)
     finally:

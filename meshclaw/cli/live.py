@@ -6,6 +6,7 @@ line that counts steps, tokens, money and time. When the run ends only what scro
 
 from __future__ import annotations
 
+import os
 from time import monotonic
 from typing import Any
 
@@ -50,6 +51,10 @@ class LiveView:
 
     def close(self) -> None:
         self._live.stop()
+
+    def leave(self) -> None:
+        # Rich's own way takes locks that the interrupted code may hold.
+        os.write(2, b"\r\x1b[K\x1b[?25h")
 
     def note(self, text: str) -> None:
         self._print(Text(clean(text), style="yellow"))

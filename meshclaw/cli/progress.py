@@ -23,6 +23,9 @@ class View(Protocol):
     def close(self) -> None:
         """Gives the terminal back; may be called twice."""
 
+    def leave(self) -> None:
+        """The same from inside a signal handler, just before the process ends: takes no locks."""
+
 
 class NoView:
     """For `--quiet`."""
@@ -32,6 +35,8 @@ class NoView:
     def note(self, text: str) -> None: ...
 
     def close(self) -> None: ...
+
+    def leave(self) -> None: ...
 
 
 class PlainView:
@@ -46,6 +51,8 @@ class PlainView:
         say(text)
 
     def close(self) -> None: ...
+
+    def leave(self) -> None: ...
 
 
 def describe(event: Event) -> str:
