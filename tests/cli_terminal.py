@@ -108,4 +108,4 @@ class Terminal:
         except OSError:
             data = b""  # Linux says EIO when the last process has closed its side.
         self.seen += data.decode(errors="replace")
-        return bool(data)
+        return bool(data) and time.monotonic() < deadline

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_terminal import Terminal
+from cli_terminal import PATIENCE, Terminal
 from wire_server import Fault, Turn, WireServer
 
 MODEL = ("--model", "anthropic/claude-haiku-5-5")
@@ -43,6 +44,14 @@ def environment(server: WireServer) -> dict[str, str]:
 def _entries(home: Path) -> list[dict[str, object]]:
     ledger = home / ".local" / "share" / "meshclaw" / "ledger.jsonl"
     return [json.loads(line) for line in ledger.read_text().splitlines()]
+
+
+def _wait_for_request(server: WireServer) -> None:
+    """Until the call is on the wire, and with it its reserve in the ledger."""
+    deadline = time.monotonic() + PATIENCE
+    while not server.requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_terminal_gets_no_control_characters_of_a_models(
@@ -104,6 +113,7 @@ def test_one_signal_ends_a_run_cleanly(
     server.script(Fault.HANG)
     with Terminal(["run", "say", *MODEL], environment, project) as terminal:
         terminal.wait_for("waiting for the model")
+        _wait_for_request(server)
         terminal.kill(number)
         assert terminal.finish() == code
     assert "stopping: the ledger is being brought up to date" in terminal.seen
@@ -117,6 +127,7 @@ def test_a_second_signal_leaves_at_once_and_the_next_run_closes_the_books(
     server.script(Fault.HANG, Turn(text="after"))
     with Terminal(["run", "say", *MODEL], environment, project) as terminal:
         terminal.wait_for("waiting for the model")
+        _wait_for_request(server)
         # Stopped meanwhile, the process finds both at once: no clean end can come between them.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             terminal.kill(number)
