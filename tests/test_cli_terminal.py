@@ -178,7 +178,7 @@ def test_tables_fit_the_terminal(
         ["config", "show"],
     ):
         plain = {**environment, "NO_COLOR": "1", "TERM": "dumb"}
-        with Terminal(command.split(), plain, project, columns=columns) as terminal:
+        with Terminal(command, plain, project, columns=columns) as terminal:
             assert terminal.finish() == 0
         table = [line.rstrip() for line in terminal.seen.splitlines() if "/" not in line]
         assert max(map(len, table)) <= columns
