@@ -39,11 +39,6 @@ AGENT_SYSTEM = (
     "say why."
 )
 NUDGE = "If the job is not done, make the next tool call. If it is done, give the final answer."
-CONFIRM = (
-    "Before this counts: no tool has changed anything yet. If the job asks for a change, make it now with "
-    "a tool. If it asks only for an answer, give the final answer again."
-)
-"""What a small model is asked once, when it claims to be done without having changed anything."""
 CUT_OFF = "Your output was cut off at its limit. Go on in smaller steps and give shorter answers."
 
 
@@ -94,8 +89,6 @@ class _Loop:
         self._seen = 0
         self._step = 0
         self._repaired = False
-        self._confirmed = not (context.provider.nudge and context.toolbox.can_change)
-        self._changed = False
         self._answer = ""
         self._denied: list[str] = []
         self._progress = Progress()
@@ -155,10 +148,6 @@ class _Loop:
         answer = read_answer(response.message.text, self._job.schema)
         if answer.problems:
             return await self._repair("; ".join(answer.problems), repair_request(answer))
-        if not self._confirmed and not self._changed:
-            self._confirmed = True
-            await self._say([], [("confirm", CONFIRM)])
-            return None
         self._answer = answer.text
         done = self.candidate(RunStatus.SUCCEEDED)
         return (
@@ -177,10 +166,6 @@ class _Loop:
     async def _use_tools(self, calls: Sequence[ToolCall], *, cut_off: bool) -> Candidate | None:
         executed = await self._execute(calls)
         self._denied += [done.denied for done in executed if done.denied]
-        self._changed = self._changed or any(
-            not done.result.is_error and not self._context.toolbox.only_reads(call)
-            for call, done in zip(calls, executed, strict=True)
-        )
         notices: list[tuple[str, str]] = []
         if cut_off:
             notices.append(("cut off", CUT_OFF))

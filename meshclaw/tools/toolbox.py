@@ -22,8 +22,6 @@ from meshclaw.tools.arguments import ArgumentsError, decode_arguments
 from meshclaw.tools.base import Tool, ToolContext, ToolError, ToolOutput
 from meshclaw.workspace import RUN_FOLDER, WorkspaceError
 
-READING = ("read", "list", "search")
-"""The built-in tools that never change anything."""
 HEAD_BYTES = 12_288
 TAIL_BYTES = 4_096
 """What a model is shown of a longer output: its beginning and its end."""
@@ -67,11 +65,6 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         """In the order the tools were given, always the same: requests keep their prefix."""
         return tuple(tool.spec for tool in self._tools.values())
-
-    @property
-    def can_change(self) -> bool:
-        """Whether any tool could do more than read; of a plug-in's tool this is assumed."""
-        return bool(set(self._tools).difference(READING))
 
     def only_reads(self, call: ToolCall) -> bool:
         """Whether the call may run beside others, and again. True for one that will not run at all."""
