@@ -1,7 +1,6 @@
 """The composition root: settings, files and plug-ins become a Dispatcher's parts."""
 
 from meshclaw.app.app import App
-from meshclaw.app.options import RunOptions, TaskSource
-from meshclaw.app.providers import WeightsMissingError
+from meshclaw.app.options import RunOptions, TaskSource, WeightsMissingError
 
 __all__ = ["App", "RunOptions", "TaskSource", "WeightsMissingError"]

@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyio import to_thread
-
 from meshclaw.app.options import RunOptions, TaskSource
 from meshclaw.app.places import (
     SETTINGS_FILE,
@@ -143,6 +141,8 @@ class App:
 
     async def prepare(self, name: str, options: RunOptions) -> Delegation:
         """All that a run of task `name` needs, inputs gathered. Nothing is spent. Raises ProblemsError."""
+        from anyio import to_thread
+
         from meshclaw.app.preparing import prepare
 
         task = await to_thread.run_sync(self.load_task, name)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshclaw.errors import ExitCode, MeshClawError
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -35,3 +37,17 @@ class TaskSource:
     name: str
     path: Path
     origin: str
+
+
+class WeightsMissingError(MeshClawError):
+    """The embedded model's weights are not here; `name` is the model's. Nothing was spent."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__(
+            f"the weights of local/{name} are not on this machine ({size / 1e9:.1f} GB)",
+            hint=f"fetch them once: meshclaw models pull {name}",
+        )
+        self.name = name
+        self.size = size

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from meshclaw.app.options import WeightsMissingError
 from meshclaw.config import ProviderSettings, resolve_key
-from meshclaw.errors import MeshClawError, ProblemsError
 from meshclaw.models import ModelStore
 from meshclaw.pricing import FREE, Prices, Rates
 from meshclaw.providers.base import Provider
@@ -20,20 +20,6 @@ PRELOADED = {
     "openai-chat": "meshclaw.providers.openai_chat",
 }
 """Adapters whose SDK takes long to import: it is begun in a thread while inputs are gathered."""
-
-
-class WeightsMissingError(MeshClawError):
-    """The embedded model's weights are not here; `name` is the model's. Nothing was spent."""
-
-    exit_code = ProblemsError.exit_code
-
-    def __init__(self, name: str, size: int) -> None:
-        super().__init__(
-            f"the weights of local/{name} are not on this machine ({size / 1e9:.1f} GB)",
-            hint=f"fetch them once: meshclaw models pull {name}",
-        )
-        self.name = name
-        self.size = size
 
 
 def begin_import(kind: str) -> None:
