@@ -102,10 +102,6 @@ class RedactedStream:
             return private.start() if len(held) - private.start() < LONGEST_PATTERN else len(held)
         match = _KEY_CHARACTERS.search(held)
         word = match.start() if match else len(held)
-        # "Bearer " belongs to the word behind it, "-----BEGIN" to what follows it.
-        for lead in ("Bearer ", "bearer "):
-            if held[:word].endswith(lead):
-                word -= len(lead)
         dashes = held.rfind("-----BEGIN")
         cut = min(word, len(held) - self._longest + 1 if self._longest else word)
         if dashes >= 0 and "PRIVATE KEY-----" not in held[dashes:]:
@@ -117,6 +113,11 @@ class RedactedStream:
         for known in self._whole(held):
             if known.start() < cut < known.end():
                 cut = known.start()
+        # "Bearer " belongs to the word behind it: it is how that word is known for a key.
+        for lead in ("Bearer ", "bearer "):
+            place = held.rfind(lead, 0, cut + len(lead))
+            if 0 <= place < cut <= place + len(lead):
+                cut = place
         return cut
 
     def _whole(self, text: str) -> list[re.Match[str]]:

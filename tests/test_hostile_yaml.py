@@ -1,0 +1,138 @@
+"""YAML that wants to hurt, or that means something else than it says: each gets a clear Problem."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshclaw.documents import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse
+from meshclaw.errors import Problem, ProblemsError
+
+HOSTILE = {
+    "alias": (b"a: 1\nb: *a\n", "2:4", "alias '*a'"),
+    "anchor": (b"a: &x 1\n", "1:4", "anchor '&x'"),
+    "laughs": (b"a: &a [x, x]\nb: &b [*a, *a]\n", "1:4", "anchor"),
+    "merge key": (b"a:\n  <<: {b: 1}\n", "2:3", "merge key"),
+    "python tag": (b"a: !!python/object:os.system x\n", "1:4", "tag"),
+    "local tag": (b"a: !x 1\n", "1:4", "tag"),
+    "duplicate": (b"a: 1\nb: 2\na: 3\n", "3:1", "duplicate key 'a' - it is already set in line 1"),
+    "nested duplicate": (b"a: {b: 1, b: 2}\n", "1:11", "duplicate key 'b'"),
+    "two documents": (b"a: 1\n---\nb: 1\n", "2:1", "a second document"),
+    "too large": (b"a" * (MAX_BYTES + 1), "1:1", "at most 262144"),
+    "too deep": (b"[" * 100_000, f"1:{MAX_DEPTH + 1}", "nested deeper"),
+    "too deep in blocks": (b"? " * 60_000, f"1:{2 * MAX_DEPTH + 1}", "nested deeper"),
+    "too deep in dashes": (b"- " * 100_000, f"1:{2 * MAX_DEPTH + 1}", "nested deeper"),
+    "too many": (b"[" + b"1," * (MAX_NODES + 1) + b"]", f"1:{2 * (MAX_NODES - 1) + 2}", "values"),
+    "complex key": (b"[a, b]: 1\n", "1:1", "a key must be plain text"),
+    "control character": (b"a: b\nc: \x01\n", "2:4", "control character U+0001"),
+    "not UTF-8": (b"a: b\nc: \xff\n", "2:4", "not UTF-8"),
+    "tab": (b"a:\n\tb: 1\n", "2:1", "tabs cannot indent"),
+    "colon": (b"a: b: c\n", "1:5", "quote text that holds"),
+    "unclosed": (b"a: [1, 2\n", "2:1", "not YAML"),
+}
+
+
+def problems_of(data: bytes) -> list[Problem]:
+    with pytest.raises(ProblemsError) as caught:
+        parse(data, "t.yaml")
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_each_gets_a_problem_at_its_place(name: str) -> None:
+    data, place, message = HOSTILE[name]
+    (problem,) = problems_of(data)
+    assert str(problem).startswith(f"t.yaml:{place}: ")
+    assert message in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no",
+        "yes",
+        "on",
+        "off",
+        "No",
+        "012",
+        "0o14",
+        "0x1f",
+        "1_000",
+        "22:22",
+        "2026-11-23",
+        ".inf",
+        ".nan",
+        "+1",
+        "1.",
+        "1e",
+        "= ",
+        "TRUE",
+        "Null",
+        "9" * 50,
+    ],
+)
+def test_plain_text_is_never_guessed_into_something_else(text: str) -> None:
+    assert parse(f"a: {text}\n".encode(), "t").data() == {"a": text.strip()}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("0", 0),
+        ("-12", -12),
+        ("1.5", 1.5),
+        ("2e3", 2000.0),
+    ],
+)
+def test_what_json_knows_is_what_it_is(text: str, value: Any) -> None:
+    assert parse(f"a: {text}\n".encode(), "t").data() == {"a": value}
+    assert parse(f"a: '{text}'\n".encode(), "t").data() == {"a": text}
+
+
+def test_a_byte_order_mark_and_windows_lines_are_read() -> None:
+    assert parse("\ufeffa: b\r\nc: d\r\n".encode(), "t").data() == {"a": "b", "c": "d"}
+
+
+def test_an_empty_file_is_an_empty_mapping() -> None:
+    assert parse(b"", "t").data() == {}
+    assert parse(b"# only a comment\n", "t").data() == {}
+
+
+def test_positions_count_from_one_and_know_blocks() -> None:
+    root = parse(b"a: x\nb:\n  - 'y'\n  - |\n    line\n", "t")
+    first, second = root.value["b"].value
+    assert (first.line, first.column, first.plain) == (3, 5, False)
+    assert (second.line, second.block_column) == (4, 5)
+    assert root.key_place("b") == (2, 1)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_any_bytes_give_data_or_problems(data: bytes) -> None:
+    problems: list[Problem] = []
+    try:
+        json.dumps(parse(data, "t", problems).data(), allow_nan=False)
+    except ProblemsError as error:
+        problems = list(error.problems)
+    assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in problems)
+
+
+texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Co", "Cn"]), max_size=20)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(texts.filter(lambda key: key != "<<"), values, max_size=5))
+def test_json_comes_back_as_it_was(data: dict[str, Any]) -> None:
+    assert parse(json.dumps(data, ensure_ascii=False).encode(), "t").data() == data
