@@ -35,7 +35,6 @@ _VENDOR_KEYS = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
-_KEY_CHARACTERS = re.compile(r"[A-Za-z0-9._~+/=%\\-]*\Z")
 _OPEN_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END )", re.DOTALL)
 
 
@@ -49,12 +48,12 @@ class Redactor:
                 forms |= _forms(secret)
         self._longest = max(map(len, forms), default=0)
         ordered = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self.known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def text(self, text: str) -> str:
         """`text` without secrets."""
-        if self._known is not None:
-            text = self._known.sub(REDACTED, text)
+        if self.known is not None:
+            text = self.known.sub(REDACTED, text)
         return _VENDOR_KEYS.sub(REDACTED, text)
 
     def data(self, value: Any) -> Any:
@@ -96,34 +95,37 @@ class RedactedStream:
         return self._redactor.text(ready)
 
     def _decided(self) -> int:
-        """Up to where no secret can begin that is not complete: before the last word, at least."""
+        """Up to where nothing that follows can change what is a secret.
+
+        That is the beginning of a word, so that no key is cut; not behind `Bearer `, which says that a
+        word is a key; and so far from the end that no known secret can have begun before.
+        """
         held = self._held
         if private := _OPEN_PRIVATE_KEY.search(held):
             return private.start() if len(held) - private.start() < LONGEST_PATTERN else len(held)
-        match = _KEY_CHARACTERS.search(held)
-        word = match.start() if match else len(held)
+        cut = len(held) - self._longest
         dashes = held.rfind("-----BEGIN")
-        cut = min(word, len(held) - self._longest + 1 if self._longest else word)
-        if dashes >= 0 and "PRIVATE KEY-----" not in held[dashes:]:
+        if dashes >= 0 and "KEY-----" not in held[dashes:]:
             cut = min(cut, dashes)
-        if len(held) - cut > max(LONGEST_PATTERN, self._longest):
-            cut = len(held) - max(LONGEST_PATTERN, self._longest)
-        cut = max(cut, 0)
-        # Never cut through something that is a secret already.
-        for known in self._whole(held):
-            if known.start() < cut < known.end():
-                cut = known.start()
-        # "Bearer " belongs to the word behind it: it is how that word is known for a key.
-        for lead in ("Bearer ", "bearer "):
-            place = held.rfind(lead, 0, cut + len(lead))
-            if 0 <= place < cut <= place + len(lead):
-                cut = place
-        return cut
+        before = None
+        while cut != before and cut > 0:
+            before = cut
+            cut = self._word_start(cut)
+            for secret in self._secrets(held):
+                if secret.start() < cut < secret.end():
+                    cut = secret.start()
+        longest = max(LONGEST_PATTERN, self._longest)
+        return max(cut, len(held) - 2 * longest, 0)
 
-    def _whole(self, text: str) -> list[re.Match[str]]:
-        found = list(_VENDOR_KEYS.finditer(text))
-        known = self._redactor._known
-        return found + (list(known.finditer(text)) if known is not None else [])
+    def _word_start(self, place: int) -> int:
+        held = self._held
+        while place > 0 and not held[place - 1].isspace():
+            place -= 1
+        return place - len("Bearer ") if held[:place].endswith(("Bearer ", "bearer ")) else place
+
+    def _secrets(self, text: str) -> list[re.Match[str]]:
+        known = self._redactor.known
+        return [*_VENDOR_KEYS.finditer(text), *(known.finditer(text) if known is not None else ())]
 
 
 def _forms(secret: str) -> set[str]:
