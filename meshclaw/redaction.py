@@ -111,6 +111,8 @@ class RedactedStream:
         while cut != before and cut > 0:
             before = cut
             cut = self._word_start(cut)
+            if cut <= 0:
+                break
             for secret in self._secrets(held):
                 if secret.start() < cut < secret.end():
                     cut = secret.start()
@@ -119,8 +121,7 @@ class RedactedStream:
 
     def _word_start(self, place: int) -> int:
         held = self._held
-        while place > 0 and not held[place - 1].isspace():
-            place -= 1
+        place = max(held.rfind(space, 0, place) for space in " \n\t\r") + 1
         return place - len("Bearer ") if held[:place].endswith(("Bearer ", "bearer ")) else place
 
     def _secrets(self, text: str) -> list[re.Match[str]]:
