@@ -1,0 +1,113 @@
+"""Looks at what the processes of one sandbox use, and says when it is too much.
+
+They are found as the descendants of the namespace's first process: nothing can leave its tree, since
+whatever is orphaned becomes that process's child. The kernel's own limits are for each process apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from meshclaw.sandbox.base import Limits
+
+INTERVAL = 0.1
+"""Seconds between two looks."""
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """`memory` in bytes, with pages of files, and what several share counted for each: what is used is not
+    more. `cpu` in seconds, of ended children too."""
+
+    processes: int
+    memory: int
+    cpu: float
+
+
+async def watch(first: int, limits: Limits) -> str:
+    """Returns what was too much; else never."""
+    while True:
+        reason = await to_thread.run_sync(over, first, limits)
+        if reason:
+            return reason
+        await anyio.sleep(INTERVAL)
+
+
+def over(first: int, limits: Limits) -> str:
+    """Which limit the processes beneath `first` break, in words; empty when none."""
+    used = use_of(first)
+    if used.processes > limits.processes:
+        return f"more than {limits.processes} processes"
+    if used.memory > limits.memory and memory_of(first) > limits.memory:
+        return f"more than {limits.memory / 2**20:.0f} MiB of memory"
+    if used.cpu > limits.cpu:
+        return f"more than {limits.cpu:g} s of CPU time"
+    return ""
+
+
+def use_of(first: int) -> Use:
+    """What `first` and all its descendants use."""
+    processes, memory, ticks = 0, 0, 0
+    for pid in descendants(first):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            ticks += sum(map(int, stat[11:15]))
+            memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+            processes += 1
+    return Use(processes, memory, ticks / _TICKS)
+
+
+def memory_of(first: int) -> int:
+    """Bytes that are no file's pages, shared memory included: what several share is counted once.
+
+    It takes the kernel a look at every page, so it is for when `use_of` says that it may be too much.
+    """
+    memory = 0
+    for pid in descendants(first):
+        with contextlib.suppress(OSError):
+            memory += _held(pid)
+    return memory
+
+
+def _held(pid: int) -> int:
+    try:
+        text, names = Path(f"/proc/{pid}/smaps_rollup").read_text(), ("Pss_Anon", "Pss_Shmem")
+    except PermissionError:
+        text, names = Path(f"/proc/{pid}/status").read_text(errors="replace"), ("RssAnon", "RssShmem")
+    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return sum(int(found[name].split()[0]) * 1_024 for name in names if name in found)
+
+
+def descendants(first: int) -> Iterator[int]:
+    """`first`, its children, their children. Processes that end meanwhile are left out."""
+    waiting, seen = [first], {first}
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    for child in map(int, children.split()):
+                        if child not in seen:
+                            seen.add(child)
+                            waiting.append(child)
+
+
+def terminate(first: int) -> None:
+    """SIGTERM to all but the namespace's first process, which would not hear it."""
+    for pid in descendants(first):
+        if pid != first:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
