@@ -13,6 +13,9 @@ from typing import Any
 from meshclaw.messages import ToolSpec
 from meshclaw.schemas import violations
 
+_PLAIN = {"string": str, "integer": int, "boolean": bool}
+_FLAT = frozenset({"type", "properties", "required", "additionalProperties"})
+
 
 class ArgumentsError(Exception):
     """The arguments cannot be used; the text says why and what is expected."""
@@ -32,10 +35,25 @@ def decode_arguments(text: str, spec: ToolSpec) -> dict[str, Any]:
         for name, item in value.items()
         if item is not None or name in required
     }
-    problems = violations(arguments, spec.parameters)
-    if problems:
-        raise ArgumentsError(f"wrong arguments: {'; '.join(problems)}; {_expected(spec)}")
+    if not plainly_fits(arguments, spec.parameters):
+        problems = violations(arguments, spec.parameters)
+        if problems:
+            raise ArgumentsError(f"wrong arguments: {'; '.join(problems)}; {_expected(spec)}")
     return arguments
+
+
+def plainly_fits(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    """True when the arguments surely fit a schema as flat as the built-in tools have. It spares most calls
+    the validator, which takes a third of a millisecond, and most runs its import."""
+    if schema.get("type") != "object" or not schema.keys() <= _FLAT:
+        return False
+    properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
+    return all(name in arguments for name in schema.get("required", ())) and all(
+        name in properties
+        and properties[name].keys() <= {"type", "description"}
+        and type(item) is _PLAIN.get(str(properties[name].get("type")))
+        for name, item in arguments.items()
+    )
 
 
 def _parse(text: str, spec: ToolSpec) -> Any:

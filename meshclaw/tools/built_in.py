@@ -9,6 +9,7 @@ from meshclaw.tools.editing import EditTool, WriteTool
 from meshclaw.tools.files import ListTool, ReadTool
 from meshclaw.tools.search import SearchTool
 from meshclaw.tools.shell import ShellTool
+from meshclaw.tools.web import FetchTool
 
 BUILT_IN: Mapping[str, Callable[[], Tool]] = {
     "read": ReadTool,
@@ -17,6 +18,7 @@ BUILT_IN: Mapping[str, Callable[[], Tool]] = {
     "edit": EditTool,
     "write": WriteTool,
     "shell": ShellTool,
+    "fetch": FetchTool,
 }
 
 

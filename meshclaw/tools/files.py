@@ -110,14 +110,19 @@ def _read(workspace: Workspace, path: str, start: int, end: int | None) -> str:
 
 def _page(file: BinaryIO, start: int, end: int | None) -> str:
     """Lines `start` to `end` as far as a page holds them, headed by their numbers unless that is all."""
-    wanted = range(start, min(end or start + PAGE_LINES, start + PAGE_LINES - 1) + 1)
+    wanted = min(end or start + PAGE_LINES, start + PAGE_LINES - 1)
     shown = bytearray()
-    number, last, full, cut = 0, start - 1, False, False
+    number, last, cut = 0, start - 1, False
     for number, (line, shortened) in enumerate(_lines(file), 1):
-        full = full or (bool(shown) and len(shown) + len(line) > PAGE_BYTES)
-        if number in wanted and not full:
-            shown += line
-            last, cut = number, cut or shortened
+        if number < start:
+            continue
+        if shown and len(shown) + len(line) > PAGE_BYTES:
+            break
+        shown += line
+        last, cut = number, cut or shortened
+        if number == wanted:
+            break
+    number += _count_lines(file)
     more_follows = bool(file.read(1))
     total = f"more than {number}" if more_follows else f"{number}"
     if number == 0:
@@ -135,12 +140,25 @@ def _page(file: BinaryIO, start: int, end: int | None) -> str:
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
     """Lines in bounded memory: of a very long one the beginning, and True."""
-    while file.tell() < SCANNED and (line := file.readline(PAGE_BYTES)):
+    scanned = 0
+    while scanned < SCANNED and (line := file.readline(PAGE_BYTES)):
+        scanned += len(line)
         shortened = False
         piece = line
-        while not piece.endswith(b"\n") and file.tell() < SCANNED and (piece := file.readline(PAGE_BYTES)):
+        while not piece.endswith(b"\n") and scanned < SCANNED and (piece := file.readline(PAGE_BYTES)):
+            scanned += len(piece)
             shortened = True
         yield line, shortened
+
+
+def _count_lines(file: BinaryIO) -> int:
+    """Lines from here on; a last one without its line feed is one."""
+    count, scanned, end = 0, file.tell(), b"\n"
+    while scanned < SCANNED and (block := file.read(PAGE_BYTES)):
+        scanned += len(block)
+        count += block.count(b"\n")
+        end = block[-1:]
+    return count + (end != b"\n")
 
 
 def _list(workspace: Workspace, path: str, depth: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from meshclaw.policies import Effects
-from meshclaw.sandbox.base import Command
+from meshclaw.policies import Decision, Effects
+from meshclaw.sandbox.base import Command, Refused, SandboxError
 from meshclaw.shell_syntax import ParsedScript, parse_command_line
 from meshclaw.tools.base import ToolContext, ToolError, ToolOutput
 from meshclaw.tools.specs import tool_spec
@@ -26,7 +26,7 @@ class ShellTool:
     )
 
     def effects(self, arguments: Mapping[str, Any]) -> Effects:
-        return Effects(commands=(arguments["command"],))
+        return Effects(commands=(arguments["command"],), complete=True)
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
         if context.sandbox is None:
@@ -37,14 +37,34 @@ class ShellTool:
             directory=context.workspace.root,
             environment=context.environment,
             timeout=context.timeout,
+            workspace=context.workspace.root,
+            confinement=context.confinement,
         )
         try:
             result = await context.sandbox.execute(command)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SandboxError) as error:
             raise ToolError(f"the command could not be started: {error}") from error
         output = (
             result.output if not result.output or result.output.endswith("\n") else f"{result.output}\n"
         )
+        if result.not_kept:
+            names = ", ".join(result.not_kept)
+            output += f"[not kept, since allow.write does not name it, or git would obey it: {names}]\n"
+        denied = tuple(denial(one, context.review_host) for one in result.refused)
+        output += "".join(f"[denied: {one.reason}]\n" for one in denied)
         if result.timed_out:
-            return ToolOutput(f"{output}[stopped: it ran longer than {context.timeout:g} s]", is_error=True)
-        return ToolOutput(f"{output}[exit code {result.exit_code}]")
+            output += f"[stopped: it ran longer than {context.timeout:g} s]"
+        elif result.stopped:
+            output += f"[stopped: {result.stopped}]"
+        else:
+            output += f"[exit code {result.exit_code}]"
+        return ToolOutput(output, is_error=result.exit_code is None, denied=denied)
+
+
+def denial(refused: Refused, review_host: Callable[[str], Decision] | None) -> Decision:
+    """What the policy says of a host that the sandbox kept closed, with the line that would open it."""
+    if review_host is not None:
+        decision = review_host(refused.host)
+        if not decision.allowed:
+            return decision
+    return Decision(False, f"connecting to {refused.host} is not allowed: {refused.reason}")

@@ -17,27 +17,40 @@ from typing import Any
 import anyio
 
 from meshclaw.messages import ToolCall, ToolResult, ToolSpec
-from meshclaw.policies import Effects, Policy
+from meshclaw.policies import Decision, Effects, Policy
+from meshclaw.redaction import REDACTED
 from meshclaw.tools.arguments import ArgumentsError, decode_arguments
-from meshclaw.tools.base import Tool, ToolContext, ToolError, ToolOutput
-from meshclaw.workspace import RUN_FOLDER, WorkspaceError
+from meshclaw.tools.base import DeniedError, Tool, ToolContext, ToolError, ToolOutput
+from meshclaw.workspace import RUN_FOLDER, RefusedError, WorkspaceError
 
 HEAD_BYTES = 12_288
 TAIL_BYTES = 4_096
 """What a model is shown of a longer output: its beginning and its end."""
 BOUNDED_BYTES = 65_536
 """The most that a tool may show when it has bounded its output itself."""
+MOST_PROPOSALS = 100
+"""What a person could be asked to look at after one run."""
+PROPOSED = (
+    "Proposed, not run: a person may have it done after this run. Go on without its result and do not ask "
+    "for it again."
+)
 GRACE = 15.0
 """Seconds beyond the context's timeout after which a tool that did not stop by itself is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What came of a call. `display` is for a person; `denied` says what would allow a denied call."""
+    """What came of a call. `display` is for a person; `denied` says what would allow a denied call, and
+    `wanted` is the same text whenever the same thing is denied. `proposal` is a command that was proposed
+    and had not been before. `refused` is the same as `denied` for what an allowed call wanted on its way.
+    """
 
     result: ToolResult
     display: str = ""
     denied: str | None = None
+    wanted: str = ""
+    proposal: str = ""
+    refused: tuple[str, ...] = ()
 
 
 class Toolbox:
@@ -60,6 +73,14 @@ class Toolbox:
         self._context = context
         self._outputs = outputs
         self._redact = redact
+        self._denials: dict[str, None] = {}
+        self._proposals: set[str] = set()
+        self._prepared: dict[ToolCall, tuple[Tool, dict[str, Any]]] = {}
+
+    @property
+    def denials(self) -> tuple[str, ...]:
+        """What would allow each thing that was denied so far, or why it was denied; each once."""
+        return tuple(self._denials)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -69,10 +90,19 @@ class Toolbox:
     def only_reads(self, call: ToolCall) -> bool:
         """Whether the call may run beside others, and again. True for one that will not run at all."""
         try:
-            tool, arguments = self._prepare(call)
-            return tool.effects(arguments).only_reads
+            tool, arguments = self._prepared[call] = self._prepare(call)
+            effects = tool.effects(arguments)
+            return effects.only_reads or bool(self._review(tool, arguments).proposal)
         except ArgumentsError:
             return True
+        except Exception:
+            return False
+
+    def writes(self, call: ToolCall) -> bool:
+        """Whether the call says that it changes files."""
+        try:
+            tool, arguments = self._prepare(call)
+            return bool(tool.effects(arguments).writes)
         except Exception:
             return False
 
@@ -86,23 +116,29 @@ class Toolbox:
     async def execute(self, call: ToolCall) -> Executed:
         """Does what is asked, if it may be. Raises nothing but cancellation."""
         try:
-            tool, arguments = self._prepare(call)
-            effects = self._located(tool.effects(arguments))
-            decision = self._policy.review(effects)
+            prepared = self._prepared.pop(call, None)
+            tool, arguments = prepared or self._prepare(call)
+            decision = self._review(tool, arguments)
+            if decision.proposal:
+                return self._proposed(call, decision.proposal)
             if not decision.allowed:
-                denied = self._clean(decision.remedy or decision.reason)
-                return replace(self._error(call, f"denied: {decision.reason}"), denied=denied)
+                return self._denied(call, decision)
             with anyio.fail_after(self._context.timeout + GRACE):
                 output = await tool.call(arguments, self._context)
+        except (DeniedError, RefusedError) as error:
+            return self._denied(call, Decision(False, str(error)))
         except (ArgumentsError, ToolError, WorkspaceError) as error:
             return self._error(call, str(error))
         except TimeoutError:
             return self._error(call, f"{call.name} took longer than {self._context.timeout:g} s")
         except Exception as error:
             return self._error(call, f"{call.name} failed: {type(error).__name__}: {error}")
+        refused = tuple(map(self._note, output.denied))
         if len(output.content) + len(output.display) <= HEAD_BYTES:
-            return self._bounded(call, output)
-        return await anyio.to_thread.run_sync(self._bounded, call, output)
+            executed = self._bounded(call, output)
+        else:
+            executed = await anyio.to_thread.run_sync(self._bounded, call, output)
+        return replace(executed, refused=refused) if refused else executed
 
     def _prepare(self, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
         tool = self._tools.get(call.name.strip())
@@ -112,6 +148,43 @@ class Toolbox:
             hint = f"did you mean {close[0]}? " if close else ""
             raise ArgumentsError(f"there is no tool {call.name!r}; {hint}the tools are: {names}")
         return tool, decode_arguments(call.arguments, tool.spec)
+
+    def _review(self, tool: Tool, arguments: dict[str, Any]) -> Decision:
+        """An error inside a guard denies.
+
+        Raises WorkspaceError for a path that cannot be the project's, ToolError for what the tool knows to
+        be impossible.
+        """
+        try:
+            return self._policy.review(self._located(tool.effects(arguments)))
+        except (WorkspaceError, ToolError):
+            raise
+        except Exception as error:
+            return Decision(
+                False, f"what the call would touch is unclear ({type(error).__name__}: {error})"
+            )
+
+    def _denied(self, call: ToolCall, decision: Decision) -> Executed:
+        denied = self._note(decision)
+        error = self._error(call, f"denied: {decision.reason}")
+        return replace(error, denied=denied, wanted=decision.wanted or denied)
+
+    def _note(self, decision: Decision) -> str:
+        denied = self._clean(decision.remedy or decision.reason)
+        self._denials[denied] = None
+        return denied
+
+    def _proposed(self, call: ToolCall, command: str) -> Executed:
+        """Keeps it once. Denied when it is not what a person could be shown, or too much for one."""
+        if self._clean(command) != command or REDACTED in command:
+            return self._denied(call, Decision(False, "what holds a secret cannot be proposed"))
+        if command in self._proposals:
+            return Executed(ToolResult(call.id, PROPOSED))
+        if len(self._proposals) >= MOST_PROPOSALS:
+            reason = f"{MOST_PROPOSALS} commands have been proposed, which is the most for one run"
+            return self._denied(call, Decision(False, reason))
+        self._proposals.add(command)
+        return Executed(ToolResult(call.id, PROPOSED), proposal=command)
 
     def _located(self, effects: Effects) -> Effects:
         """Paths as the workspace will open them. Raises WorkspaceError."""

@@ -19,6 +19,10 @@ class WorkspaceError(MeshClawError):
     """A path that may not be opened, or could not be; the message is fit for a model."""
 
 
+class RefusedError(WorkspaceError):
+    """A path that may not be opened, whatever is there and whatever a task allows."""
+
+
 class NotFoundError(WorkspaceError):
     """There is nothing at that path."""
 
@@ -66,7 +70,7 @@ def explained(path: str) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise NotFoundError(f"{shown}: no such file or folder") from error
         if error.errno == errno.ELOOP:
-            raise WorkspaceError(f"{shown}: a symlink is in the way") from error
+            raise RefusedError(f"{shown}: a symlink is in the way") from error
         raise WorkspaceError(f"{shown}: {(error.strerror or str(error)).lower()}") from error
 
 

@@ -4,9 +4,9 @@ Paths are relative to the project and `/`-separated; an absolute path that lies 
 taken as such. `@run/NAME` reaches the whole tool outputs in the run's folder, for reading only.
 
 A path is resolved in two moves. First it is worked out where symlinks lead (for reading only; writing
-follows none), and whatever leads out is refused. Then that place is opened one folder at a time, each
-with O_NOFOLLOW relative to the folder before. So a symlink that is swapped in between makes the open
-fail and can never redirect it, on any kernel, and `/proc`'s magic links are refused like every other.
+follows none), and whatever leads out is refused. Then that place is opened beneath the project's folder
+without following any link (`beneath`). So a symlink that is swapped in between makes the open fail and
+can never redirect it, on any kernel, and `/proc`'s magic links are refused like every other.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from meshclaw.workspace.beneath import FOLDER_FLAGS, Opener, make_folder, open_folder
 from meshclaw.workspace.entries import (
     FileInfo,
     NotFoundError,
+    RefusedError,
     WorkspaceError,
     explained,
     is_git,
@@ -29,6 +31,8 @@ from meshclaw.workspace.entries import (
     shown_name,
 )
 from meshclaw.workspace.ignore import IgnoreFile, is_ignored, parse_ignore_file
+from meshclaw.workspace.links import real_place
+from meshclaw.workspace.repositories import require_no_repository
 
 RUN_FOLDER = "@run"
 MAX_FILE = 64 * 2**20
@@ -39,16 +43,29 @@ MAX_ENTRIES = 100_000
 """Entries of one folder that are looked at; more are as if they were not there."""
 MAX_DEPTH = 100
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Workspace:
-    """All methods raise WorkspaceError and block: call them from a worker thread."""
+    """All methods raise WorkspaceError and block: call them from a worker thread.
 
-    def __init__(self, root: Path, outputs: Path | None = None) -> None:
+    `known_as` is for a copy: an absolute path beneath it is taken as one beneath `root`. `opener` opens
+    folders that exist. `hidden` are files and folders that are not opened, wherever they are.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        outputs: Path | None = None,
+        known_as: Path | None = None,
+        opener: Opener = open_folder,
+        hidden: Iterable[Path] = (),
+    ) -> None:
+        self._opener = opener
+        self._hidden = frozenset(Path(os.path.realpath(path)) for path in hidden)
         self.root = Path(os.path.realpath(root))
+        self.known_as = known_as
         self.outputs = None if outputs is None else Path(os.path.realpath(outputs))
 
     def relative(self, path: str) -> str:
@@ -64,13 +81,14 @@ class Workspace:
         if impossible:
             raise WorkspaceError(f"{shown[:80]}: not a possible file name")
         if path.startswith("/"):
-            root = str(self.root).rstrip("/")
-            if path != root and not path.startswith(f"{root}/"):
-                raise WorkspaceError(f"{shown}: outside of the project; give a path relative to it")
+            roots = [str(root).rstrip("/") for root in (self.root, self.known_as) if root is not None]
+            root = next((one for one in roots if f"{path}/".startswith(f"{one}/")), None)
+            if root is None:
+                raise RefusedError(f"{shown}: outside of the project; give a path relative to it")
             path = path[len(root) :]
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts:
-            raise WorkspaceError(f"{shown}: `..` is not allowed; give a path relative to the project")
+            raise RefusedError(f"{shown}: `..` is not allowed; give a path relative to the project")
         return "/".join(parts)
 
     def stat(self, path: str) -> FileInfo:
@@ -94,15 +112,7 @@ class Workspace:
         if not parts:
             raise WorkspaceError(f"{shown_name(path)}: is a folder")
         with self._folder(root, parts[:-1]) as parent:
-            require_file(_lstat(parent, parts[-1], relative), relative)
-            with explained(relative):
-                descriptor = os.open(parts[-1], _READ_FLAGS, dir_fd=parent)
-        try:
-            require_file(os.fstat(descriptor), relative)
-        except WorkspaceError:
-            os.close(descriptor)
-            raise
-        return os.fdopen(descriptor, "rb")
+            return open_file(parent, parts[-1], relative)
 
     def read_bytes(self, path: str, limit: int = MAX_FILE, offset: int = 0) -> bytes:
         """At most `limit` bytes from `offset` on."""
@@ -162,20 +172,24 @@ class Workspace:
             return []
         return [parse_ignore_file(prefix, data)]
 
-    def write_bytes(self, path: str, data: bytes) -> None:
-        """Puts `data` there in one step, and makes the folders on the way. The file's mode is kept.
+    def write_bytes(self, path: str, data: bytes, *, executable: bool | None = None) -> None:
+        """Puts `data` there in one step, and makes the folders on the way. The file's mode is kept, but
+        for who may execute it where `executable` says.
 
-        Follows no symlink. Refuses `.git`, what is not a regular file, what has a second hard link,
-        and what nobody may write. On an error the file is as it was.
+        Follows no symlink. Refuses `.git` and other repositories, what is not a regular file, what has a
+        second hard link, and what nobody may write. On an error the file is as it was.
         """
         relative = self.relative(path)
         parts = relative.split("/")
         if not relative or parts[0] == RUN_FOLDER or any(map(is_git, parts)):
-            raise WorkspaceError(f"{shown_name(path)}: may not be written")
+            raise RefusedError(f"{shown_name(path)}: may not be written")
+        self._require_shown(self.root.joinpath(*parts), path)
+        with explained(relative):
+            require_no_repository(self.root, parts, self._opener)
         with self._folder(self.root, parts[:-1], create=True) as folder:
             mode = _mode_to_keep(folder, parts[-1], relative)
             with explained(relative):
-                _replace(folder, parts[-1], data, mode)
+                _replace(folder, parts[-1], data, _new_mode(mode, executable))
 
     def _locate(self, path: str) -> tuple[Path, list[str], str]:
         """The folder to start from, the names to open from there, and the path to show."""
@@ -184,31 +198,49 @@ class Workspace:
         if self.outputs is not None and relative.split("/")[0] == RUN_FOLDER:
             root, inside = self.outputs, relative[len(RUN_FOLDER) + 1 :]
         with explained(relative):
-            real = Path(os.path.realpath(root / inside))
+            real = real_place(root, inside)
         if not real.is_relative_to(root):
-            raise WorkspaceError(f"{shown_name(path)}: leads out of the project through a symlink")
+            raise RefusedError(f"{shown_name(path)}: leads out of the project through a symlink")
+        self._require_shown(real, path)
         parts = list(real.relative_to(root).parts)
         if any(map(is_git, parts)):
-            raise WorkspaceError(f"{shown_name(path)}: what is inside .git may not be read")
+            raise RefusedError(f"{shown_name(path)}: what is inside .git may not be read")
         return root, parts, relative
+
+    def _require_shown(self, real: Path, path: str) -> None:
+        if self._hidden and any(one in self._hidden for one in (real, *real.parents)):
+            raise RefusedError(f"{shown_name(path)}: is not for tools")
 
     @contextlib.contextmanager
     def _folder(self, root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
         shown = "/".join(parts) or "the project's folder"
         with explained(shown):
-            descriptor = os.open(root, _FOLDER_FLAGS)
+            top = os.open(root, FOLDER_FLAGS)
+            try:
+                descriptor = self._opener(top, parts)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                descriptor = make_folder(top, parts)
+            finally:
+                os.close(top)
         try:
-            for part in parts:
-                with explained(shown):
-                    if create:
-                        with contextlib.suppress(FileExistsError):
-                            os.mkdir(part, dir_fd=descriptor)
-                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = inner
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def open_file(folder: int, name: str, path: str) -> BinaryIO:
+    """A regular file in an open folder, for reading; `path` is for messages."""
+    require_file(_lstat(folder, name, path), path)
+    with explained(path):
+        descriptor = os.open(name, _READ_FLAGS, dir_fd=folder)
+    try:
+        require_file(os.fstat(descriptor), path)
+    except WorkspaceError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
 
 
 def _lstat(folder: int, name: str, path: str) -> os.stat_result:
@@ -224,24 +256,34 @@ def _mode_to_keep(folder: int, name: str, path: str) -> int | None:
         return None
     require_file(found, path)
     if found.st_nlink > 1:
-        raise WorkspaceError(f"{shown_name(path)}: has another hard link, so it may not be written")
+        raise RefusedError(f"{shown_name(path)}: has another hard link, so it may not be written")
     if not found.st_mode & 0o222:
         raise WorkspaceError(f"{shown_name(path)}: is read-only")
     return found.st_mode & 0o777
 
 
-def _replace(folder: int, name: str, data: bytes, mode: int | None) -> None:
+def _new_mode(mode: int | None, executable: bool | None) -> tuple[int, bool]:
+    """The permissions to give, and whether they hold as they are: a new file's are masked as usual."""
+    if mode is None:
+        return (0o777 if executable else 0o666), False
+    if executable is None:
+        return mode, True
+    return (mode | (mode & 0o444) >> 2 if executable else mode & ~0o111), True
+
+
+def _replace(folder: int, name: str, data: bytes, mode: tuple[int, bool]) -> None:
+    permissions, exact = mode
     for number in itertools.count():
         draft = f".meshclaw-{os.getpid()}-{number}.tmp"
         try:
-            descriptor = os.open(draft, _CREATE_FLAGS, 0o666, dir_fd=folder)
+            descriptor = os.open(draft, _CREATE_FLAGS, permissions, dir_fd=folder)
             break
         except FileExistsError:
             continue
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if mode is not None:
-                os.fchmod(descriptor, mode)
+            if exact:
+                os.fchmod(descriptor, permissions)
             file.write(data)
         os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
