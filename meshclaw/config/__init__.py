@@ -3,7 +3,7 @@
 from meshclaw.config.keys import resolve_key
 from meshclaw.config.load import KINDS, load_config
 from meshclaw.config.show import Row, rows, settings_page
-from meshclaw.config.values import Config, KeySource, Layer, Origin, ProviderSettings
+from meshclaw.config.values import Config, KeySource, Layer, Origin, ProviderSettings, SandboxSettings
 
 __all__ = [
     "KINDS",
@@ -13,6 +13,7 @@ __all__ = [
     "Origin",
     "ProviderSettings",
     "Row",
+    "SandboxSettings",
     "load_config",
     "resolve_key",
     "rows",

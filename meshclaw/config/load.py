@@ -10,7 +10,8 @@ from meshclaw.budgets import Budget
 from meshclaw.config.presets import BUILT_IN
 from meshclaw.config.providers import ProviderReader, built_in, check_url, env_origin
 from meshclaw.config.reader import Reader, expand_home
-from meshclaw.config.settings import DEFAULT_MODEL, MODEL, SCALARS, SECTIONS, Setting
+from meshclaw.config.setting import Setting
+from meshclaw.config.settings import DEFAULT_MODEL, MODEL, SCALARS, SECTIONS
 from meshclaw.config.values import (
     DEFAULT,
     Config,
@@ -18,17 +19,21 @@ from meshclaw.config.values import (
     Layer,
     Origin,
     ProviderSettings,
+    SandboxSettings,
     suggest,
     unknown_provider,
 )
 from meshclaw.documents import Node
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.policies import Ceiling
 
 KINDS = ("openai-chat", "openai-responses", "anthropic")
 
 _SCALARS = {one.key: one for one in SCALARS}
 _TABLES = {one.key.partition(".")[0] for one in SCALARS if "." in one.key}
 _TOP = {*SECTIONS, *(one.key.partition(".")[0] for one in SCALARS)}
+_SHORT = {"sandbox": "sandbox.use"}
+"""`sandbox: none` says the same as `sandbox: {use: none}`."""
 _EMPTY = Node("map", {}, 1, 1)
 
 
@@ -94,7 +99,7 @@ class _Loader:
             elif layer == "project" and SECTIONS.get(key) == "operator":
                 reader.not_operators(root, key, key)
             elif key in _TABLES:
-                self._table(reader, key, node)
+                self._table(reader, root, key, node)
             elif key not in SECTIONS:
                 self._scalar(reader, root, key, _SCALARS[key], node)
         self._sections(reader, root)
@@ -128,7 +133,10 @@ class _Loader:
                 self._aliases[alias] = model
                 self._origins[f"models.{alias}"] = reader.origin(node)
 
-    def _table(self, reader: Reader, prefix: str, node: Node) -> None:
+    def _table(self, reader: Reader, root: Node, prefix: str, node: Node) -> None:
+        if prefix in _SHORT and node.kind == "scalar":
+            self._scalar(reader, root, prefix, _SCALARS[_SHORT[prefix]], node)
+            return
         if not reader.mapping(node, prefix):
             return
         for key, one in node.items():
@@ -225,6 +233,16 @@ class _Loader:
             seen.append(following)
         return False
 
+    def _read_paths(self) -> tuple[Path, ...]:
+        """Paths of the operator's file: `~` is the home, a relative one starts from the file's folder."""
+        folder = self._operator_file.parent if self._operator_file else Path()
+        paths = (expand_home(text, self._home) for text in self._values["sandbox.read"] or ())
+        return tuple(folder / path for path in paths if path is not None)
+
+    def _key_files(self) -> tuple[Path, ...]:
+        sources = [*(one.key for one in self._providers.values()), *self._keys.values()]
+        return tuple(dict.fromkeys(one.file for one in sources if one and one.file))
+
     def _config(self) -> Config:
         values = self._values
         root = self._project_file.parent if self._project_file else Path()
@@ -238,6 +256,9 @@ class _Loader:
                 time=values["budget.time"],
                 usd_stated=self._origins["budget.usd"] is not DEFAULT,
             ),
+            batch=Budget(
+                values["batch.usd"], None, None, None, usd_stated=self._origins["batch.usd"] is not DEFAULT
+            ),
             ledger=values["ledger"],
             data_dir=values["data_dir"],
             retries=values["retries"],
@@ -245,6 +266,25 @@ class _Loader:
             max_output=values["max_output"],
             effort=values["effort"],
             tasks=values["tasks"] or root / "tasks",
+            policy=Ceiling(
+                write=values["policy.write"],
+                run=values["policy.run"],
+                network=values["policy.network"],
+                propose=values["policy.propose"],
+                accept_risk=values["policy.accept_risk"],
+                source=str(self._operator_file or "the operator's settings"),
+            ),
+            sandbox=SandboxSettings(
+                use=values["sandbox.use"],
+                bubblewrap=values["sandbox.bubblewrap"],
+                read=self._read_paths(),
+                scratch=values["sandbox.scratch"] or (),
+                memory=values["sandbox.memory"],
+                processes=values["sandbox.processes"],
+                cpu=values["sandbox.cpu"],
+                file_size=values["sandbox.file_size"],
+            ),
             operator_file=self._operator_file,
+            key_files=self._key_files(),
             origins=dict(self._origins),
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshclaw.config.settings import Setting
+from meshclaw.config.setting import Setting
 from meshclaw.config.values import Layer, Origin, suggest
-from meshclaw.documents import MAX_BYTES, Node, parse
+from meshclaw.documents import Node, parse, read_file
 from meshclaw.errors import Problem, ProblemsError
 
 SECRET_WORDS = frozenset({"key", "api_key", "apikey", "token", "secret", "password", "authorization"})
@@ -32,8 +32,7 @@ class Reader:
         """The file's root mapping; an empty one when the file is missing or not readable as settings."""
         nothing = Node("map", {}, 1, 1)
         try:
-            with self.path.open("rb") as file:
-                root = parse(file.read(MAX_BYTES + 1), str(self.path))
+            root = parse(read_file(self.path), str(self.path))
         except FileNotFoundError:
             return nothing
         except OSError as error:
@@ -78,6 +77,8 @@ class Reader:
 
     def scalar(self, node: Node, setting: Setting) -> tuple[bool, Any]:
         """(True, value), or (False, None) after adding a Problem."""
+        if setting.kind == "texts":
+            return self._texts(node, setting)
         if node.kind != "scalar":
             self.wrong(node, f"'{setting.key}' takes one value, not a {node.kind}")
             return False, None
@@ -86,6 +87,21 @@ class Reader:
         except ValueError as error:
             self.wrong(node, f"{setting.key}: {error}")
             return False, None
+
+    def _texts(self, node: Node, setting: Setting) -> tuple[bool, Any]:
+        if node.kind != "list":
+            self.wrong(node, f"'{setting.key}' takes a list", f"write {setting.key.split('.')[-1]}: [...]")
+            return False, None
+        items = []
+        for item in node.value:
+            if item.kind != "scalar" or not isinstance(item.value, str):
+                self.wrong(item, f"an item of '{setting.key}' must be text", "quote it")
+                continue
+            try:
+                items.append(setting.parse(item.text))
+            except ValueError as error:
+                self.wrong(item, f"{setting.key}: {error}")
+        return len(items) == len(node.value), tuple(items)
 
     def file_path(self, node: Node, text: str) -> Path | None:
         """An operator's path: `~` is the home, a relative path starts from the settings file's folder."""

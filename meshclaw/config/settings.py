@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Literal
-
-from meshclaw.budgets import Budget
+from meshclaw.budgets import BATCH_USD, Budget
+from meshclaw.config.setting import By, Setting
 from meshclaw.messages import DEFAULT_MAX_OUTPUT, EFFORTS, MINIMUM_MAX_OUTPUT
-from meshclaw.units import parse_count, parse_duration, parse_usd
-
-Kind = Literal["text", "path", "choice", "count", "duration", "usd", "model", "url", "price"]
-
-By = Literal["operator", "project", "both", "narrower", "beneath"]
-WHO: dict[By, str] = {
-    "operator": "operator",
-    "project": "project (beneath it)",
-    "both": "operator, project",
-    "narrower": "operator; project may narrow it",
-    "beneath": "operator; project beneath itself",
-}
-"""Who may set a setting in a file. Environment and flags are always the operator's."""
-
-UNLIMITED = "unlimited"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One key. `NAME` or `HOST` in it stands for any name. `unset` says what holds when `default` is None.
-
-    `limit` allows the word `unlimited`, which is None. `least` and `most` are inclusive.
-    """
-
-    key: str
-    kind: Kind
-    description: str
-    by: By = "operator"
-    default: Any = None
-    unset: str = ""
-    env: str | None = None
-    flag: str | None = None
-    limit: bool = False
-    least: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] = ()
-
-    def parse(self, text: str) -> Any:
-        """The value that `text` stands for. Raises ValueError with a reason."""
-        if self.limit and text == UNLIMITED:
-            return None
-        if not text.strip():
-            raise ValueError("there is no value")
-        if self.choices and text not in self.choices:
-            raise ValueError(f"'{text}' is not one of {', '.join(self.choices)}")
-        value = _PARSERS.get(self.kind, str)(text)
-        if self.least is not None and value < self.least:
-            raise ValueError(f"'{text}' is too small: at least {self.show(self.least)}")
-        if self.most is not None and value > self.most:
-            raise ValueError(f"'{text}' is too much: at most {self.show(self.most)}")
-        return value
-
-    def show(self, value: Any) -> str:
-        """`value` as a person would write it."""
-        if value is None:
-            return UNLIMITED if self.limit else self.unset
-        return format_duration(value) if self.kind == "duration" else str(value)
-
-
-_PARSERS: dict[Kind, Callable[[str], Any]] = {
-    "usd": parse_usd,
-    "count": parse_count,
-    "duration": parse_duration,
-}
+from meshclaw.policies import host_pattern_problem, run_pattern_problem, write_pattern_problem
 
 _BUDGET = Budget()
+
+
+def _scratch_problem(text: str) -> str | None:
+    parts = text.split("/")
+    return "not a folder's name beneath the project" if {"", ".", "..", ".git"} & set(parts) else None
+
 
 SCALARS: tuple[Setting, ...] = (
     Setting(
@@ -121,6 +60,17 @@ SCALARS: tuple[Setting, ...] = (
         limit=True,
         least=1,
         most=365 * 86_400,
+    ),
+    Setting(
+        "batch.usd",
+        "usd",
+        "Most US dollars of all runs of one batch together (a matrix, or a task with what it needs).",
+        by="narrower",
+        default=BATCH_USD,
+        env="MESHCLAW_BATCH_USD",
+        flag="--budget usd",
+        limit=True,
+        most=1_000_000,
     ),
     Setting(
         "ledger",
@@ -178,6 +128,94 @@ SCALARS: tuple[Setting, ...] = (
         by="project",
         unset="tasks",
     ),
+    Setting(
+        "policy.write",
+        "texts",
+        "What any task may write at most, whatever its `allow.write` says: a list of globs.",
+        unset="what the task says",
+        wrong=write_pattern_problem,
+    ),
+    Setting(
+        "policy.run",
+        "texts",
+        "What any task may run at most, whatever its `allow.run` says: a list of command patterns.",
+        unset="what the task says",
+        wrong=run_pattern_problem,
+    ),
+    Setting(
+        "policy.network",
+        "texts",
+        "What any task may connect to at most, whatever its `allow.network` says: a list of hosts.",
+        unset="what the task says",
+        wrong=host_pattern_problem,
+    ),
+    Setting(
+        "policy.propose",
+        "texts",
+        "What any task may propose at most, whatever its `propose` says: a list of command patterns.",
+        unset="what the task says",
+        wrong=run_pattern_problem,
+    ),
+    Setting(
+        "policy.accept_risk",
+        "bool",
+        "Whether a task's `accept_risk` lets it read untrusted text, reach private data and act outward.",
+        default=False,
+    ),
+    Setting(
+        "sandbox.use",
+        "choice",
+        "What holds the commands of a run; `auto` is the best that works here, and `sandbox: none` none.",
+        default="auto",
+        choices=("auto", "bubblewrap", "landlock", "none"),
+    ),
+    Setting(
+        "sandbox.bubblewrap",
+        "path",
+        "The program bubblewrap; it is never looked for on PATH.",
+        unset="where systems have it",
+    ),
+    Setting(
+        "sandbox.read",
+        "texts",
+        "Further files and folders that commands may read: a list of paths.",
+        unset="the system's, and what PATH leads to",
+    ),
+    Setting(
+        "sandbox.scratch",
+        "texts",
+        "Further folders of the project that are private and writable for one run: a list of names.",
+        unset="none besides usual caches and build outputs",
+        wrong=_scratch_problem,
+    ),
+    Setting(
+        "sandbox.memory",
+        "bytes",
+        "Most memory of one command with all that it starts: `4 GiB`.",
+        default=4 * 2**30,
+        least=16 * 2**20,
+    ),
+    Setting(
+        "sandbox.processes",
+        "count",
+        "Most processes of one command at once.",
+        default=512,
+        least=4,
+    ),
+    Setting(
+        "sandbox.cpu",
+        "duration",
+        "Most CPU time of one command, on all cores together.",
+        default=3_600.0,
+        least=1,
+    ),
+    Setting(
+        "sandbox.file_size",
+        "bytes",
+        "Most bytes of one file that a command writes.",
+        default=4 * 2**30,
+        least=2**20,
+    ),
 )
 
 DEFAULT_MODEL = Setting(
@@ -228,14 +266,3 @@ PROVIDER_FIELDS: tuple[Setting, ...] = (
 
 SECTIONS: dict[str, By] = {"models": "both", "providers": "both", "keys": "operator"}
 """Tables whose keys are names that people choose."""
-
-
-def format_duration(seconds: float) -> str:
-    """`5400.0` -> `1h30m`; what is shorter than a second is in `ms`."""
-    left = int(Decimal(str(seconds)) * 1_000)
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"

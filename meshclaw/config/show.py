@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from meshclaw.config.presets import BUILT_IN, PRESETS, Preset
-from meshclaw.config.settings import (
-    DEFAULT_MODEL,
-    KEY_FIELDS,
-    MODEL,
-    PROVIDER_FIELDS,
-    SCALARS,
-    WHO,
-    Setting,
-)
+from meshclaw.config.setting import WHO, Setting
+from meshclaw.config.settings import DEFAULT_MODEL, KEY_FIELDS, MODEL, PROVIDER_FIELDS, SCALARS
 from meshclaw.config.values import DEFAULT, Config, Origin, ProviderSettings
 
 
@@ -27,12 +21,17 @@ class Row:
     origin: Origin
 
 
-def rows(config: Config) -> list[Row]:
-    """Every setting that has a value, in the table's order, then aliases, then providers."""
-    found = [
-        Row(one.key, one.show(_value(config, one.key)), config.origins.get(one.key, DEFAULT))
-        for one in SCALARS
-    ]
+def rows(config: Config, resolved: Mapping[str, str] | None = None) -> list[Row]:
+    """Every setting that has a value, in the table's order, then aliases, then providers.
+
+    `resolved` says what holds for those that nobody has set.
+    """
+    usual = resolved or {}
+    found = []
+    for one in SCALARS:
+        value = _value(config, one.key)
+        shown = usual.get(one.key) if value is None or value == () else None
+        found.append(Row(one.key, shown or one.show(value), config.origins.get(one.key, DEFAULT)))
     models = [*([] if "default" in config.models else ["default"]), *config.models]
     for alias in models:
         key = f"models.{alias}"
@@ -79,6 +78,11 @@ No setting is needed for a first run. Later layers override earlier ones: defaul
 A project is not the operator: it can narrow limits, never widen them, and never decides where a key goes.
 
 {_table((*SCALARS, DEFAULT_MODEL, MODEL))}
+
+`policy.*` is a ceiling: of what a task's `allow` and `propose` name, only what the ceiling names too holds;
+an empty list lets nothing pass. The operator's own flags (`--allow-write`, `--allow-run`) may go beyond it.
+What later runs and other programs obey (`meshclaw.yaml`, the tasks, `.envrc`, `.vscode`, shell start-up
+files and the like, at the project's root) has to be named on both sides: `**` does not include it.
 
 Durations take `ms`, `s`, `m`, `h`, `d`; counts take `k` and `M`. The word `unlimited` removes a limit of
 the budget. Relative paths start at the folder of the file that names them.

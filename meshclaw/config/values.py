@@ -9,10 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from meshclaw.budgets import Budget
+from meshclaw.budgets import BATCH_USD, Budget
 from meshclaw.config.presets import PRESETS, TokensField
 from meshclaw.errors import Problem, ProblemsError
 from meshclaw.messages import Effort
+from meshclaw.policies import Ceiling
 from meshclaw.pricing import Rates
 
 Layer = Literal["default", "operator", "project", "environment", "flag"]
@@ -79,15 +80,31 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """The operator's word on the sandbox. Sizes are in bytes, `cpu` in seconds."""
+
+    use: Literal["auto", "bubblewrap", "landlock", "none"] = "auto"
+    bubblewrap: Path | None = None
+    read: tuple[Path, ...] = ()
+    scratch: tuple[str, ...] = ()
+    memory: int = 4 * 2**30
+    processes: int = 512
+    cpu: float = 3_600.0
+    file_size: int = 4 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What holds after all layers. `origins` has every key of `rows`, such as `budget.usd`.
 
     `ledger` and `data_dir` are None unless somebody named one; `timeout` is in seconds, for one call.
+    `batch` bounds all runs of a batch together, in US dollars alone. `key_files` hold the operator's keys.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    batch: Budget = field(default_factory=lambda: Budget(BATCH_USD, None, None, None))
     ledger: Path | None = None
     data_dir: Path | None = None
     retries: int = 4
@@ -95,7 +112,10 @@ class Config:
     max_output: int = 8_192
     effort: Effort | None = None
     tasks: Path = Path("tasks")
+    policy: Ceiling = field(default_factory=Ceiling)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     operator_file: Path | None = None
+    key_files: tuple[Path, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def budget_for(self, stated: Budget) -> Budget:
