@@ -5,32 +5,67 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from meshclaw.documents import Node
-from meshclaw.tasks.model import Task
+from meshclaw.tasks.acceptance import texts_of
+from meshclaw.tasks.fields import CHECKS
 from meshclaw.tasks.values import Reader
 from meshclaw.templates import TemplateError, lookups
 
 
-def check_names(reader: Reader, root: Node, task: Task) -> None:
+def check_names(reader: Reader, root: Node) -> None:
     """Adds a Problem for every name that is undeclared, unused or misplaced."""
-    params = {param.name for param in task.params}
-    inputs = {one.name for one in task.inputs}
+    params = _declared(root.get("params"))
+    inputs = _declared(root.get("inputs"))
     for name in sorted(params & inputs):
         node = root.get("inputs")
         place = node.key_place(name) if node else (1, 1)
         reader.problem_at(place, f"'{name}' is a parameter and an input", "give one of them another name")
+    _same_variable(reader, root.get("params"), "MESHCLAW_PARAM_")
+    _same_variable(reader, root.get("inputs"), "MESHCLAW_INPUT_")
+    handed = inputs | _results(root.get("needs"))
     used: set[str] = set()
-    used |= _text(reader, root.get("prompt"), params | inputs, params | inputs)
-    used |= _text(reader, root.get("system"), params, params | inputs)
+    used |= _text(reader, root.get("prompt"), params | handed, params | handed)
+    used |= _text(reader, root.get("system"), params, params | handed)
     output = root.get("output")
-    used |= _text(reader, output.get("file") if output else None, params, params | inputs)
+    used |= _text(reader, output.get("file") if output else None, params, params | handed)
+    used |= _text(reader, root.get("branch"), params, params | handed)
+    used |= _axes(reader, root.get("matrix"), params, handed)
     declared_inputs = root.get("inputs")
     for _, node in declared_inputs.items() if declared_inputs else ():
         for key in ("file", "glob"):
-            used |= _text(reader, node.get(key), params, params | inputs)
+            used |= _text(reader, node.get(key), params, params | handed)
         used |= _command(reader, node.get("command"), params)
     _allow(reader, root.get("allow"))
+    for key in ("protect", "share"):
+        _patterns(reader, root.get(key), key)
+    used |= _accept(reader, root.get("accept"), params, inputs)
     _unused(reader, root, "params", params - used, "parameter")
     _unused(reader, root, "inputs", inputs - used, "input")
+
+
+def _declared(node: Node | None) -> set[str]:
+    """The names as they stand, wrong declarations included: those have a Problem of their own."""
+    return {name for name, _ in node.items()} if node else set()
+
+
+def _results(needs: Node | None) -> set[str]:
+    """Names by which results of other tasks come in; whether they are used is the task's affair."""
+    items = needs.value if needs is not None and needs.kind == "list" else ()
+    return {item.value.replace("-", "_") for item in items if isinstance(item.value, str)}
+
+
+def _axes(reader: Reader, matrix: Node | None, params: set[str], handed: set[str]) -> set[str]:
+    """What axes are read from may depend on parameters, but on none that is an axis itself."""
+    axes = _declared(matrix)
+    used: set[str] = set()
+    for _, node in matrix.items() if matrix else ():
+        found = _text(reader, node.get("file"), params, params | handed)
+        found |= _command(reader, node.get("command"), params)
+        for name in sorted(found & axes & params):
+            where = node.get("file") or node.get("command") or node
+            hint = "only parameters that are no axes have a value before the runs are made"
+            reader.problem(where, f"'{name}' is an axis itself", hint)
+        used |= found - axes
+    return used
 
 
 def _text(reader: Reader, node: Node | None, allowed: set[str], declared: set[str]) -> set[str]:
@@ -66,9 +101,39 @@ def _command(reader: Reader, node: Node | None, params: set[str]) -> set[str]:
 
 def _allow(reader: Reader, node: Node | None) -> None:
     for _, patterns in node.items() if node else ():
-        for item in patterns.value if patterns.kind == "list" else ():
-            if item.kind == "scalar" and "{{" in item.text:
-                reader.problem(item, "'{{' is not allowed in allow", "what is allowed is fixed beforehand")
+        _patterns(reader, patterns, "allow")
+
+
+def _patterns(reader: Reader, node: Node | None, key: str) -> None:
+    for item in node.value if node and node.kind == "list" else ():
+        if item.kind == "scalar" and "{{" in item.text:
+            reader.problem(item, f"'{{{{' is not allowed in {key}", "what is allowed is fixed beforehand")
+
+
+def _accept(reader: Reader, node: Node | None, params: set[str], inputs: set[str]) -> set[str]:
+    """The names that commands of checks, and whatever plug-ins have, are given as variables."""
+    variables = {f"MESHCLAW_PARAM_{name.upper()}": name for name in params}
+    variables |= {f"MESHCLAW_INPUT_{name.upper()}": name for name in inputs}
+    used: set[str] = set()
+    for item in node.value if node is not None and node.kind == "list" else ():
+        reads = not (item.keys.keys() & CHECKS.keys() - {"run"})
+        for place, text in texts_of(item):
+            if "{{" in text:
+                hint = 'what counts as done is fixed beforehand; commands read "$MESHCLAW_PARAM_NAME"'
+                reader.problem_at(place, "'{{' is not allowed in accept", hint)
+            used |= {name for variable, name in variables.items() if reads and variable in text}
+    return used
+
+
+def _same_variable(reader: Reader, node: Node | None, prefix: str) -> None:
+    """Environment variables have names in capitals, so names must differ in more than case."""
+    seen: dict[str, str] = {}
+    for name, _ in node.items() if node else ():
+        variable = f"{prefix}{name.upper()}"
+        first = seen.setdefault(variable, name)
+        if first != name and node is not None:
+            hint = f"to commands both are ${variable}"
+            reader.problem_at(node.key_place(name), f"'{name}' differs from '{first}' only in case", hint)
 
 
 def _unused(reader: Reader, root: Node, key: str, names: set[str], what: str) -> None:

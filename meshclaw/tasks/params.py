@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from difflib import get_close_matches
 
+from meshclaw.documents import plain_value
 from meshclaw.errors import Problem, ProblemsError
-from meshclaw.tasks.model import Param, Task
-
-Value = str | int | float | bool
-_BOOLEANS = {"true": True, "false": False}
+from meshclaw.tasks.model import Param, Task, Value
 
 
-def bind_params(task: Task, given: Mapping[str, str]) -> dict[str, Value]:
-    """A value for every parameter, in the task's order. Raises ProblemsError with all that is wrong."""
+def bind_params(task: Task, given: Mapping[str, str], *, later: Container[str] = ()) -> dict[str, Value]:
+    """A value for every parameter, in the task's order; those of `later` that are not given are left out.
+
+    Raises ProblemsError with all that is wrong.
+    """
     problems: list[Problem] = []
     declared = {param.name: param for param in task.params}
     for name in given:
@@ -24,6 +25,8 @@ def bind_params(task: Task, given: Mapping[str, str]) -> dict[str, Value]:
             problems.append(Problem("-p", 0, 0, f"unknown parameter '{name}'", hint))
     bound: dict[str, Value] = {}
     for name, param in declared.items():
+        if name in later and name not in given:
+            continue
         try:
             bound[name] = convert(param, given[name]) if name in given else _default(param)
         except ValueError as error:
@@ -34,26 +37,27 @@ def bind_params(task: Task, given: Mapping[str, str]) -> dict[str, Value]:
 
 
 def convert(param: Param, text: str) -> Value:
-    """`text` as the parameter's type and one of its choices. Raises ValueError."""
-    value: Value
-    try:
-        match param.type:
-            case "integer":
-                value = int(text)
-            case "number":
-                value = float(text)
-            case "boolean":
-                value = _BOOLEANS[text]
-            case _:
-                value = text
-    except (ValueError, KeyError):
+    """`text` as the parameter's type and one of its choices. Raises ValueError.
+
+    Numbers and booleans are what they are in a task file: `012`, `inf` and `yes` are text.
+    """
+    value = text if param.type == "string" else plain_value(text)
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    if value is None or not is_of(param.type, value):
         expected = "true or false" if param.type == "boolean" else f"of type {param.type}"
-        raise ValueError(f"'{text}' is not {expected}") from None
-    if value != value:
-        raise ValueError(f"'{text}' is not a number")
+        raise ValueError(f"'{shown}' is not {expected}")
+    if param.type == "number":
+        value = float(value)
     if param.choices and value not in param.choices:
-        raise ValueError(f"'{text}' is none of {', '.join(map(str, param.choices))}")
+        raise ValueError(f"'{shown}' is none of {', '.join(as_text(choice) for choice in param.choices)}")
     return value
+
+
+def is_of(kind: str, value: Value) -> bool:
+    """Whether `value` is of a parameter's type; a whole number is a number, true is not."""
+    if kind == "boolean" or isinstance(value, bool):
+        return kind == "boolean" and isinstance(value, bool)
+    return isinstance(value, {"string": str, "integer": int, "number": int | float}[kind])
 
 
 def as_text(value: Value) -> str:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import PurePosixPath
 from typing import Any
 
 from meshclaw import schemas, units
 from meshclaw.documents import Node
 from meshclaw.errors import Problem
-from meshclaw.tasks.fields import COMING, Field
+from meshclaw.tasks.fields import COMING, SIZE, Field
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _TAIL_LINES = re.compile(r"(.+?)\s+lines?\Z")
@@ -41,7 +42,8 @@ class Reader:
     def table(self, node: Node, fields: Mapping[str, Field], what: str) -> dict[str, Any]:
         """The values of a mapping's known keys; those that are wrong are left out."""
         if node.kind != "map":
-            self.problem(node, f"{what} must be a mapping of keys to values, not {described(node)}")
+            hint = "write {} for one without details" if node.value is None else ""
+            self.problem(node, f"{what} must be a mapping of keys to values, not {described(node)}", hint)
             return {}
         values: dict[str, Any] = {}
         for key, item in node.items():
@@ -67,8 +69,26 @@ class Reader:
                 return self._list(node, one, key)
             case "schema":
                 return self._schema(node, key)
+            case "ladder":
+                return self._ladder(node, key)
+            case "checks":
+                return self._checks(node, key)
+            case "sizes":
+                return self._sizes(node, key)
+            case "nothing":
+                return self._nothing(node, key)
+            case "matrix":
+                return self._map(node, key)
             case _:
                 return self._scalar(node, one, key)
+
+    def beneath(self, place: tuple[int, int], path: str, key: str, hint: str) -> None:
+        """A Problem unless `path`, which `key` says, can be one beneath the project."""
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+            self.problem_at(place, f"'{key}' leads out of the project: '{path}'", hint)
+        elif not pure.name.strip():
+            self.problem_at(place, f"'{key}' names no file: '{path}'", hint)
 
     def _unknown(self, node: Node, key: str, fields: Mapping[str, Field]) -> None:
         place = node.key_place(key)
@@ -90,6 +110,9 @@ class Reader:
                 self.problem_at(node.key_place(name), f"'{name}' cannot be a name", hint)
             elif one.kind == "inputs" and item.kind == "scalar" and item.text == "stdin":
                 named[name] = (item, {"stdin": True})
+            elif one.kind == "inputs" and item.kind != "map":
+                hint = 'write {file: app.log}, {glob: "src/*.py"}, {command: git diff} or stdin'
+                self.problem(item, f"input '{name}' cannot be {described(item)}", hint)
             else:
                 named[name] = (item, self.table(item, one.fields, f"'{name}'"))
         return named
@@ -98,9 +121,32 @@ class Reader:
         if node.kind != "list":
             self.problem(node, f"'{key}' must be a list, not {described(node)}", f"write {key}: [...]")
             return None
+        if one.kind == "scalars" and not node.value:
+            self.problem(node, f"'{key}' is empty")
         read = self._text if one.kind == "texts" else self._plain
         items = [read(item, f"an item of '{key}'") for item in node.value]
+        for item, text in zip(node.value, items, strict=True):
+            # What has no value yet is a mistake of another kind.
+            if isinstance(text, str) and "{{" not in text and (wrong := one.wrong(text)):
+                self.problem(item, f"'{text}' can never match: {wrong}")
         return [item for item in items if item is not None]
+
+    def _ladder(self, node: Node, key: str) -> list[str] | None:
+        if node.kind != "list":
+            text = self._text(node, f"'{key}'")
+            return None if text is None else [text]
+        if not node.value:
+            self.problem(node, f"'{key}' is empty")
+            return None
+        names = [self._text(item, f"an item of '{key}'") for item in node.value]
+        return None if None in names else [name for name in names if name is not None]
+
+    def _map(self, node: Node, key: str) -> Node | None:
+        if node.kind == "map":
+            return node
+        hint = f"write {key}: {{name: [...]}}"
+        self.problem(node, f"'{key}' must map parameters to their values, not be {described(node)}", hint)
+        return None
 
     def _schema(self, node: Node, key: str) -> dict[str, Any] | None:
         wrong = schemas.check_schema(node.data())
@@ -109,6 +155,30 @@ class Reader:
             return None
         schema: dict[str, Any] = node.data()
         return schema
+
+    def _checks(self, node: Node, key: str) -> list[Node] | None:
+        if node.kind != "list":
+            hint = "begin each check with '- '"
+            self.problem(node, f"'{key}' must be a list of checks, not {described(node)}", hint)
+            return None
+        if not node.value:
+            self.problem(node, f"'{key}' is empty")
+        items: list[Node] = node.value
+        return items
+
+    def _sizes(self, node: Node, key: str) -> dict[str, dict[str, Any]] | None:
+        if node.kind == "list":
+            paths = (self._text(item, f"an item of '{key}'") for item in node.value)
+            return {path: {} for path in paths if path is not None}
+        if node.kind == "map":
+            return {path: self.table(item, SIZE, f"'{path}'") for path, item in node.items()}
+        hint = "write files: [...] or files: {NAME: {min: 1 KB}}"
+        self.problem(node, f"'{key}' must be a list of files, not {described(node)}", hint)
+        return None
+
+    def _nothing(self, node: Node, key: str) -> None:
+        if node.kind != "scalar" or node.value is not None:
+            self.problem(node, f"'{key}' stands alone, without {described(node)}", f"write - {key}")
 
     def _scalar(self, node: Node, one: Field, key: str) -> Any:
         if one.kind in ("text", "choice"):
@@ -136,7 +206,7 @@ class Reader:
         except ValueError as error:
             self.problem(node, f"'{key}': {error}")
             return None
-        if not isinstance(value, Tail) and value <= 0:
+        if (value.lines or value.bytes or 0 if isinstance(value, Tail) else value) <= 0:
             self.problem(node, f"'{key}' must be more than 0, not {node.text}")
             return None
         return value
@@ -144,7 +214,7 @@ class Reader:
     def _text(self, node: Node, what: str) -> str | None:
         if node.kind == "scalar" and isinstance(node.value, str):
             return node.value
-        hint = f"quote it: '{node.text}'" if node.kind == "scalar" and node.text else ""
+        hint = meant(node, "string") if node.kind == "scalar" and node.text else ""
         self.problem(node, f"{what} must be text, not {described(node)}", hint)
         return None
 
@@ -158,11 +228,19 @@ class Reader:
     def _bool(self, node: Node, key: str) -> bool | None:
         if node.kind == "scalar" and isinstance(node.value, bool):
             return node.value
-        words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-        meant = words.get(node.text.lower()) if node.kind == "scalar" else None
-        hint = f"write {meant}: '{node.text}' is text here" if meant else "write true or false"
-        self.problem(node, f"'{key}' must be true or false, not {described(node)}", hint)
+        self.problem(node, f"'{key}' must be true or false, not {described(node)}", meant(node, "boolean"))
         return None
+
+
+def meant(node: Node, kind: str) -> str:
+    """A hint for a scalar that is not of a parameter's type: what to write instead."""
+    if kind == "string":
+        return f"quote it: '{node.text}'"
+    words = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+    plain = words.get(node.text.lower()) if kind == "boolean" else units.plainly(node.text)
+    if plain is not None and node.kind == "scalar":
+        return f"write {plain}: '{node.text}' is text here"
+    return "write true or false" if kind == "boolean" else ""
 
 
 def described(node: Node) -> str:
