@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from meshclaw.dispatch.attempts import Conclusion
 from meshclaw.dispatch.delegation import Delegation
-from meshclaw.errors import ExitCode
+from meshclaw.errors import ProblemsError
 from meshclaw.ledger.entry import Call, RunEnd
 from meshclaw.metering import timestamp, total_cost, total_usage
 from meshclaw.pricing import format_usd
-from meshclaw.runs import Candidate, Outcome
+from meshclaw.runs import read_transcript
+from meshclaw.usage import UNKNOWN
+
+EXACT = frozenset(
+    {
+        *(
+            "run",
+            "task",
+            "status",
+            "outcome",
+            "model",
+            "runner",
+            "cost_usd",
+            "cost_state",
+            "usage",
+            "sandbox",
+        ),
+        *("started_at", "resumed_at", "reused", "batch", "task_digest", "work_digest", "git_commit"),
+        *("directory", "project", "ledger", "patch", "undelivered"),
+    }
+)
+"""Keys of a record that are not redacted: words and numbers of ours, and what has to be found again."""
+
+
+def redacted(record: Mapping[str, Any], redact: Callable[[Any], Any]) -> dict[str, Any]:
+    """A record without secrets in what others wrote."""
+    return {key: value if key in EXACT else redact(value) for key, value in record.items()}
 
 
 def marker(runs: Path, run: str) -> Path:
@@ -24,39 +52,47 @@ def marker(runs: Path, run: str) -> Path:
 
 def run_record(
     delegation: Delegation,
-    candidate: Candidate,
+    conclusion: Conclusion,
     *,
     run: str,
-    exit_code: ExitCode,
+    attempt: int,
     steps: int,
     calls: Sequence[Call],
     started: datetime,
     seconds: float,
     directory: Path,
+    ledger_file: str | None,
     output_file: str | None,
+    patch: Mapping[str, Any] | None,
     problems: Sequence[str],
     over_reserve: bool,
+    proposals: Sequence[Mapping[str, Any]],
+    changed_by_agent: Sequence[str] | None,
+    resumed: datetime | None,
+    reused: str | None,
+    undelivered: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """A run as `run --json` prints it; keys are only ever added."""
-    task, cost = delegation.task, total_cost(calls)
+    task, cost, candidate = delegation.task, total_cost(calls), conclusion.candidate
+    rungs = delegation.rungs
     return {
         "run": run,
         "task": task.name,
         "status": str(candidate.status),
-        "outcome": str(Outcome.UNCHECKED),
-        "exit": int(exit_code),
+        "outcome": str(conclusion.outcome),
+        "exit": int(conclusion.exit_code),
         "reason": candidate.reason,
         "result": candidate.text if candidate.value is None else candidate.value,
         "output_file": output_file,
-        "model": delegation.model,
+        "model": rungs[min(attempt, len(rungs)) - 1].model,
         "runner": task.runner,
-        "attempts": 1,
+        "attempts": attempt,
         "steps": steps,
         "calls": len(calls),
         "usage": total_usage(calls).as_dict(),
         "cost_usd": format_usd(cost.nusd),
         "cost_state": cost.state,
-        "checks": [],
+        "checks": [result.as_dict() for result in conclusion.checks],
         "denied": list(candidate.denied),
         "duration_s": round(seconds, 3),
         "started_at": timestamp(started),
@@ -68,7 +104,37 @@ def run_record(
         "task_digest": task.digest,
         "params": dict(delegation.params),
         "git_commit": delegation.git_commit,
+        "accepted_risk": delegation.accepted_risk,
+        "batch": delegation.batch,
+        "proposals": list(proposals),
+        "sandbox": None if delegation.sandbox is None else delegation.sandbox.name,
+        "resumed_at": timestamp(resumed) if resumed else None,
+        "reused": reused,
+        "undelivered": undelivered,
+        "patch": patch,
+        "changed_by_agent": None if changed_by_agent is None else list(changed_by_agent),
+        "work_digest": delegation.work_digest,
+        "ledger": ledger_file,
     }
+
+
+def under_way(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run that has not ended: what it comes to is unknown, should its process be killed."""
+    unknown: dict[str, Any] = dict.fromkeys(("exit", "steps", "calls", "cost_usd"))
+    return {**record, **unknown, "usage": UNKNOWN.as_dict(), "cost_state": "unknown"}
+
+
+def proposed(transcript: Path) -> list[dict[str, Any]]:
+    """The commands that were proposed, numbered from 1 in order; each once, however often it was proposed.
+
+    Of a damaged transcript, those before the damage.
+    """
+    commands: dict[str, None] = {}
+    with suppress(FileNotFoundError, ProblemsError):
+        for event in read_transcript(transcript):
+            if event.kind == "proposal":
+                commands[str(event.data.get("command"))] = None
+    return [{"number": number, "command": command} for number, command in enumerate(commands, 1)]
 
 
 def run_entry(
@@ -85,6 +151,10 @@ def run_entry(
         status=record["status"],
         outcome=record["outcome"],
         reason=record["reason"],
+        attempts=record["attempts"],
+        checks=tuple(record["checks"]),
+        work_digest=record.get("work_digest") or None,
+        reused=record.get("reused"),
         steps=record["steps"],
         calls=record["calls"],
         input=usage["input"],
@@ -99,6 +169,9 @@ def run_entry(
         runner=record["runner"],
         project=record["project"],
         git_commit=record["git_commit"],
+        # A run that an older version left behind has no such key.
+        accepted_risk=record.get("accepted_risk"),
+        batch=record.get("batch"),
         who=who,
         host=host,
         milliseconds=round(record["duration_s"] * 1000),

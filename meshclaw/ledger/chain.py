@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from meshclaw.errors import LedgerError, Problem
-from meshclaw.ledger.codec import GENESIS, decode, follows, stated_hash
+from meshclaw.errors import Problem
+from meshclaw.ledger.codec import GENESIS, broken_chain, decode, follows
+from meshclaw.ledger.disk import disk_error
 from meshclaw.ledger.entry import Call, Entry, Reserve, Rotation
 from meshclaw.ledger.file import read_entries
 from meshclaw.ledger.rotation import files
@@ -49,11 +50,13 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Nothing is wrong; a previous file that is not there any more is no fault of this one."""
-        return (
-            self.bad is None
-            and self.previous != "differs"
-            and not (self.repeated_reserves or self.repeated_calls or self.unreserved_calls)
-        )
+        return self.lines_ok and self.previous != "differs"
+
+    @property
+    def lines_ok(self) -> bool:
+        """Nothing is wrong with this file itself, whatever has become of the one before."""
+        odd = self.repeated_reserves or self.repeated_calls or self.unreserved_calls
+        return self.bad is None and not odd
 
 
 @dataclass(slots=True)
@@ -92,9 +95,10 @@ def verify(path: Path) -> Verification:
     try:
         for number, (offset, line) in enumerate(read_lines(path), 1):
             found = follows(line, digest)
-            entry = decode(line) if found else _why(line)
-            if isinstance(entry, str) or found is None:
-                bad = Problem(str(path), number, 1, str(entry))
+            entry = decode(line) if found else None
+            if found is None or isinstance(entry, str):
+                broken = broken_chain(line, str(path), number)
+                bad = Problem(str(path), number, 1, entry if isinstance(entry, str) else broken.message)
                 number -= 1
                 break
             digest, size = found, offset + len(line)
@@ -104,7 +108,7 @@ def verify(path: Path) -> Verification:
                 ids.add(entry)
         previous, unreserved = _before(path, rotation, ids.unreserved)
     except OSError as error:
-        raise LedgerError(f"cannot read the ledger {path}: {error.strerror or error}") from error
+        raise disk_error(path, error, "read") from error
     return Verification(
         path=path,
         entries=number,
@@ -116,14 +120,6 @@ def verify(path: Path) -> Verification:
         repeated_calls=tuple(ids.repeated_calls),
         unreserved_calls=tuple(unreserved),
     )
-
-
-def _why(line: bytes) -> str:
-    if not line.endswith(b"\n"):
-        return "the last line is not whole: torn, cut, or being written now"
-    if stated_hash(line) is None:
-        return "this line does not end as a ledger's line does"
-    return "this line does not match its hash: it, or the lines before it, were changed"
 
 
 def _before(path: Path, rotation: Rotation | None, unreserved: list[str]) -> tuple[Previous, list[str]]:
@@ -148,7 +144,7 @@ def _before(path: Path, rotation: Rotation | None, unreserved: list[str]) -> tup
 
 
 def _same(earlier: Path, rotation: Rotation) -> bool:
-    if earlier.stat().st_size != rotation.size:
+    if not earlier.is_file() or earlier.stat().st_size != rotation.size:
         return False
     with earlier.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == rotation.sha256

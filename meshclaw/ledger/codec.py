@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -119,6 +119,24 @@ def corrected(entry: Correctable, changes: Mapping[str, Any]) -> Correctable | s
 def problem_of(result: str, source: str, line: int) -> Problem:
     """A text from `decode` as a Problem at its place."""
     return Problem(source, line, 1, result, "`meshclaw ledger verify` checks the whole file")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BrokenChain(Problem):
+    """The first line of a file that is not what was written there."""
+
+
+def broken_chain(line: bytes, source: str, number: int) -> BrokenChain:
+    """Says why a line does not follow the one before it."""
+    return BrokenChain(source, number, 1, _why(line), "`meshclaw ledger verify` checks the whole ledger")
+
+
+def _why(line: bytes) -> str:
+    if not line.endswith(b"\n"):
+        return "the last line is not whole: torn, cut, or being written now"
+    if stated_hash(line) is None:
+        return "this line does not end as a ledger's line does"
+    return "this line does not match its hash: it, or the lines before it, were changed"
 
 
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:

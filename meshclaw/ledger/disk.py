@@ -195,10 +195,10 @@ def check_safe(found: os.stat_result, path: Path) -> None:
         )
 
 
-def disk_error(path: Path, error: OSError) -> LedgerError:
+def disk_error(path: Path, error: OSError, verb: str = "write") -> LedgerError:
     """What the system refused, as an error that says what to do."""
     hint = _HINTS.get(error.errno or 0, "check the disk and the folder's owner")
-    return LedgerError(f"cannot write the ledger {path}: {error.strerror or error}", hint=hint)
+    return LedgerError(f"cannot {verb} the ledger {path}: {error.strerror or error}", hint=hint)
 
 
 def _lstat(name: str) -> os.stat_result | None:

@@ -26,7 +26,8 @@ UsageSourceName = Literal["final", "partial", "estimated", "absent"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """Written and synced before a call leaves. `call` is `<run id>/<attempt>.<step>.<try>`.
+    """Written and synced before a call leaves. `call` is `<run id>/<attempt>.<step>.<try>`; a judge's
+    has a `c` before the step, which then counts checks.
 
     `tokens` and `cost_nusd` are upper bounds (cost in 10^-9 USD, None when the model has no price).
     After `expires` (RFC 3339) a reserve without its call is `possibly billed` and still charged.
@@ -75,6 +76,7 @@ class Call:
     usage_source: UsageSourceName = "absent"
     wire_usage: Mapping[str, Any] | None = None
     tier: str | None = None
+    geo: str | None = None
     cost_nusd: Count | None = None
     cost_state: CostState = "unknown"
     rates: Mapping[str, str] | None = None
@@ -89,7 +91,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """Written once, at the end of a run. Sums are over the run's calls; None when any is unknown."""
+    """Written once, at the end of a run. Sums are over the run's calls; None when any is unknown.
+
+    `accepted_risk` is the task's reason for a run that the rule of two would refuse. `work_digest` is the
+    same for work that is the same; `reused` names the run whose accepted result was handed back instead,
+    `batch` the batch that the run was part of.
+    """
 
     kind: ClassVar[str] = "run"
     at: str
@@ -121,6 +128,10 @@ class RunEnd:
     trigger: Literal["hand", "schedule"] = "hand"
     milliseconds: int | None = None
     started: str
+    accepted_risk: str | None = None
+    work_digest: str | None = None
+    reused: str | None = None
+    batch: str | None = None
     h: str = field(default="", compare=False, repr=False)
 
 

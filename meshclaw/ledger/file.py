@@ -9,13 +9,15 @@ from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from typing import Any
 
 from anyio import CancelScope, to_thread
 
 from meshclaw.errors import LedgerError, Problem
-from meshclaw.ledger.codec import decode, encode, problem_of
-from meshclaw.ledger.disk import DiskFile
+from meshclaw.ledger.codec import GENESIS, broken_chain, decode, encode, follows, problem_of
+from meshclaw.ledger.disk import DiskFile, disk_error
 from meshclaw.ledger.entry import Entry
+from meshclaw.ledger.free_text import redacted
 from meshclaw.ledger.tail import read_lines
 
 IDLE = 0.1
@@ -33,13 +35,19 @@ class FileLedger:
     the first append and ends when idle; no daemon, so that what was handed over is written even if
     the process ends. Use one FileLedger for a path in a process. For the asyncio loop that
     `anyio.run` uses. `lock_timeout` is in seconds; `notify` is told from the thread, in a sentence,
-    when a torn last line was healed.
+    when a torn last line was healed. `redact` takes secrets out of plain data, before it is kept.
     """
 
     def __init__(
-        self, path: Path, *, lock_timeout: float = 30.0, notify: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        *,
+        lock_timeout: float = 30.0,
+        notify: Callable[[str], None] | None = None,
+        redact: Callable[[Any], Any] | None = None,
     ) -> None:
         self.path = path
+        self._redact = redact
         self._file = DiskFile(path, lock_timeout=lock_timeout, notify=notify or (lambda text: None))
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._guard = Lock()
@@ -51,6 +59,8 @@ class FileLedger:
         Cancelling the wait does not take back the write.
         """
         loop = asyncio.get_running_loop()
+        if self._redact is not None:
+            entries = tuple(redacted(entry, self._redact) for entry in entries)
         waiting = _Waiting([encode(entry) for entry in entries], loop, loop.create_future())
         with self._guard:
             if self._thread is None:
@@ -153,22 +163,31 @@ class _Waiting:
         return sum(map(len, self.bodies))
 
 
-def read_entries(path: Path, since: int = 0) -> Iterator[Entry | Problem]:
-    """What `FileLedger.read` gives, for any ledger file."""
+def read_entries(path: Path, since: int = 0, *, check: bool = False) -> Iterator[Entry | Problem]:
+    """What `FileLedger.read` gives, for any ledger file.
+
+    With `check`, which begins at the first line, the chain is followed up to its first break, which comes
+    as a BrokenChain before that line's entry.
+    """
     number = 0
+    digest = GENESIS if check and since == 0 else None
     try:
         for offset, line in read_lines(path, since):
             number = number + 1 if number else _line_number(path, offset)
             if not line.endswith(b"\n"):
                 yield Problem(str(path), number, 1, UNFINISHED)
                 return
+            if digest is not None:
+                digest = follows(line, digest)
+                if digest is None:
+                    yield broken_chain(line, str(path), number)
             entry = decode(line)
             if isinstance(entry, str):
                 yield problem_of(entry, str(path), number)
             elif entry is not None:
                 yield entry
     except OSError as error:
-        raise LedgerError(f"cannot read the ledger {path}: {error.strerror or error}") from error
+        raise disk_error(path, error, "read") from error
 
 
 def _line_number(path: Path, offset: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from meshclaw.errors import Problem
-from meshclaw.ledger.codec import Correctable, corrected
+from meshclaw.ledger.codec import BrokenChain, Correctable, corrected
 from meshclaw.ledger.entry import Call, Correction, CostState, Entry, Reserve, RunEnd, Verdict
 
 MAX_PROBLEMS = 100
@@ -73,12 +73,17 @@ class RunFact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a ledger says. `problems` are lines that could not be understood or do not fit the rest."""
+    """What a ledger says. `problems` are lines that could not be understood or do not fit the rest.
+
+    `in_order`: no chain that was followed is broken. `whole`: every line could be read.
+    """
 
     runs: Mapping[str, RunFact]
     calls: tuple[CallFact, ...]
     problems: tuple[Problem, ...] = ()
     problem_count: int = 0
+    in_order: bool = True
+    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -92,6 +97,8 @@ class _Seen:
     corrections: list[Correction] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    in_order: bool = True
+    whole: bool = True
 
     def add(self, entry: Entry | Problem) -> None:
         match entry:
@@ -110,6 +117,10 @@ class _Seen:
             case Correction():
                 self.corrections.append(entry)
             case Problem():
+                if isinstance(entry, BrokenChain):
+                    self.in_order = False
+                else:
+                    self.whole = False
                 self.keep(entry)
 
     def complain(self, message: str) -> None:
@@ -174,7 +185,7 @@ def fold(entries: Iterable[Entry | Problem], now: datetime) -> Facts:
         else:
             calls.append(_open(reserve, at, in_flight=now < expires))
     runs = _runs(seen, calls, now)
-    return Facts(runs, tuple(calls), tuple(seen.problems), seen.problem_count)
+    return Facts(runs, tuple(calls), tuple(seen.problems), seen.problem_count, seen.in_order, seen.whole)
 
 
 def _settled(call: Call, reserve: Reserve | None, at: datetime) -> CallFact:
@@ -215,7 +226,9 @@ def _open(reserve: Reserve, at: datetime, *, in_flight: bool) -> CallFact:
         provider=reserve.model.partition("/")[0],
         status=None,
         in_flight=in_flight,
-        possibly_billed=not in_flight,
+        possibly_billed=not in_flight and reserve.cost_nusd != 0,
+        cost_nusd=0 if reserve.cost_nusd == 0 else None,
+        cost_state="priced" if reserve.cost_nusd == 0 else "unknown",
         charged_nusd=reserve.cost_nusd,
         charged_tokens=reserve.tokens,
     )

@@ -57,18 +57,18 @@ def files(path: Path) -> list[Path]:
     return list(found.values())
 
 
-def history(path: Path) -> Iterator[Entry | Problem]:
+def history(path: Path, *, check: bool = False) -> Iterator[Entry | Problem]:
     """The entries of the rotated files, oldest first, and then of the ledger at `path`.
 
     A file that is rotated meanwhile is read once, and in its turn. Problems and errors as from
-    `FileLedger.read`.
+    `read_entries`; `check` follows each file's chain.
     """
     done: set[Path] = set()
     while waiting := [file for file in files(path) if file != path and file not in done]:
         for file in waiting:
-            yield from read_entries(file)
+            yield from read_entries(file, check=check)
         done.update(waiting)
-    yield from read_entries(path)
+    yield from read_entries(path, check=check)
 
 
 def _rotate(path: Path, descriptor: int, now: datetime) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from meshclaw.budgets import BudgetMeter
 from meshclaw.messages import DEFAULT_MAX_OUTPUT, Effort, Request, ToolSpec
 from meshclaw.providers.base import Provider
-from meshclaw.runs import Candidate
+from meshclaw.runs import Candidate, Step
 from meshclaw.tools.toolbox import Toolbox
 
 
@@ -19,7 +19,8 @@ class Job:
 
     `model` is the provider's own id. `system` is the task's text, `prompt` fully rendered.
     `max_output` is in tokens; `timeout` bounds one call, and `stall_timeout` the wait for its next piece
-    of content, both in seconds.
+    of content, both in seconds. `history` holds the Steps that are recorded already, the last perhaps
+    incomplete: the attempt goes on where they end. `begun`: the transcript holds the beginning already.
     """
 
     model: str
@@ -31,6 +32,13 @@ class Job:
     timeout: float = 600.0
     stall_timeout: float = 180.0
     cache_key: str = ""
+    history: tuple[Step, ...] = ()
+    begun: bool = False
+
+    @property
+    def asked(self) -> str:
+        """All that the model is told of the work."""
+        return f"{self.system}\n{self.prompt}"
 
 
 @dataclass(frozen=True, slots=True)

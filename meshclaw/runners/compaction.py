@@ -24,14 +24,19 @@ class Compacted:
     bytes: int
 
 
-def needs_room(messages: Sequence[Message], last_total: int | None, seen: int, room: int) -> bool:
-    """Whether the history is likely to exceed `room` tokens.
+def likely_tokens(messages: Sequence[Message], last_total: int | None, seen: int) -> int:
+    """How many tokens the history is likely to take.
 
     `last_total` is what the call before took in all, and `seen` how many messages that covered.
     """
     known = 0 if last_total is None else last_total
     new = messages[seen:] if last_total is not None else messages
-    return known + sum(map(_size, new)) // BYTES_PER_TOKEN > room
+    return known + sum(map(_size, new)) // BYTES_PER_TOKEN
+
+
+def full_window(why: str) -> str:
+    """Why an attempt ends that the model cannot hold."""
+    return f"the model's window is full: {why}"
 
 
 def compact(messages: Sequence[Message]) -> Compacted | None:
