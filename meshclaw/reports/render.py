@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 from meshclaw.pricing import format_usd
+from meshclaw.reports.cells import csv_cell
 from meshclaw.reports.table import Row, Table
 
 COUNTS = (
@@ -33,12 +34,11 @@ COUNTS = (
 COLUMNS = (*COUNTS, "cost_usd", "cost_state", "cost_at_least")
 """The columns after a table's keys, in order."""
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
 
 def to_json(table: Table) -> str:
-    """One JSON object, ASCII: `by`, `since`, `until`, `rows`, `totals`, `problems`.
+    """One JSON object, ASCII: `by`, `since`, `until`, `rows`, `totals`, `problems`, `in_order`.
 
+    Where `in_order` is false the ledger was changed after it was written, and no figure is certain.
     `cost_usd` is an exact decimal string, or null when nothing is known. Keys are only ever added.
     """
     data = {
@@ -49,6 +49,7 @@ def to_json(table: Table) -> str:
         "totals": _cells(table.totals),
         "problems": [str(problem) for problem in table.problems],
         "problem_count": table.problem_count,
+        "in_order": table.in_order,
     }
     return json.dumps(data, indent=1)
 
@@ -62,7 +63,7 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow([*table.by, *COLUMNS])
     for row in table.rows:
-        keys = ["" if key is None else _harmless(key) for key in row.keys]
+        keys = ["" if key is None else csv_cell(key) for key in row.keys]
         writer.writerow([*keys, *map(_plain, _cells(row).values())])
     return target.getvalue()
 
@@ -78,9 +79,3 @@ def _cells(row: Row) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def _harmless(text: str) -> str:
-    # A writer that ends lines with LF leaves a CR unquoted, though readers end a line there.
-    shown = text.replace("\r", "\n")
-    return "'" + shown if text.startswith(_FORMULA_STARTS) else shown

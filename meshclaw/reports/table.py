@@ -52,7 +52,8 @@ class Row:
     succeeded, or that a person judged. `calls` includes those in flight and possibly billed, of which
     not everything is known. Tokens and cost (10^-9 USD) are the sum of what is known, None when
     nothing is; `tokens_at_least` and `cost_at_least` say that something is missing. `total` is all
-    buckets but `reasoning`. `cost_state` is that of the least certain call.
+    buckets but `reasoning`. `cost_state` is that of the least certain call. `in_order` is False when the
+    ledger was changed after it was written, so that no figure is certain.
     """
 
     keys: tuple[Key, ...]
@@ -76,6 +77,7 @@ class Row:
     cost_nusd: int | None = None
     cost_at_least: bool = False
     cost_state: CostState = "priced"
+    in_order: bool = True
 
     @property
     def total(self) -> int | None:
@@ -128,6 +130,7 @@ class Table:
     until: datetime | None = None
     problems: tuple[Problem, ...] = ()
     problem_count: int = field(default=0)
+    in_order: bool = True
 
 
 def report(
@@ -165,8 +168,14 @@ def report(
             totals.add_call(call)
     for row in (*rows.values(), totals):
         row.close()
+        row.in_order = facts.in_order
+        # A line that could not be read may belong to any row.
+        row.tokens_at_least |= not facts.whole
+        row.cost_at_least |= not facts.whole
     ordered = tuple(sorted(rows.values(), key=_order(by)))
-    return Table(tuple(by), ordered, totals, since, until, facts.problems, facts.problem_count)
+    return Table(
+        tuple(by), ordered, totals, since, until, facts.problems, facts.problem_count, facts.in_order
+    )
 
 
 def _check_keys(by: Sequence[str]) -> None:
