@@ -7,9 +7,13 @@ other plain scalar is text as written (`no`, `012`, `22:22`, `0x1f`, `2026-11-23
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from meshclaw.errors import Problem, ProblemsError
@@ -65,6 +69,22 @@ class Node:
         return self.keys[key]
 
 
+def read_file(path: Path) -> bytes:
+    """A file's bytes for `parse`; of a longer one MAX_BYTES + 1, which `parse` refuses.
+
+    Never waits for somebody to write: raises OSError for what is no plain file, such as a FIFO or a link
+    to a terminal. The null device is an empty file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(found.st_mode) and not os.path.samestat(found, Path(os.devnull).stat()):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return file.read(MAX_BYTES + 1)
+
+
 def parse(data: bytes, source: str, problems: list[Problem] | None = None) -> Node:
     """Reads one document; an empty one is an empty mapping.
 
@@ -90,7 +110,7 @@ class _Reader:
     def read(self, data: bytes) -> Node:
         import yaml
 
-        self._lines = (text := self._decode(data)).split("\n")
+        self._lines = (text := self._decode(data)).splitlines()
         # The C parser is ten times faster; both give the same events for what is accepted here.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
@@ -151,7 +171,7 @@ class _Reader:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "")
-            value = _scalar(event.value) if plain else event.value
+            value = plain_value(event.value) if plain else event.value
             block = self._block_column(event) if event.style == "|" else 0
             return Node("scalar", value, line, column, event.value, plain, block)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -167,7 +187,8 @@ class _Reader:
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             key = self._node(event, events, yaml, depth + 1)
             if key.kind != "scalar":
-                self._fail(key.line, key.column, "a key must be plain text")
+                hint = "quote text that begins with '{' or '['"
+                self._fail(key.line, key.column, "a key must be plain text", hint)
             if key.plain and key.text == "<<":
                 self._fail(
                     key.line, key.column, "merge key '<<'", "write the values out: merge keys are not read"
@@ -184,9 +205,11 @@ class _Reader:
         return Node("map", entries, line, column, keys=places)
 
     def _block_column(self, event: Any) -> int:
+        """The first line with text tells: what it has lost on its left is the indentation."""
+        first = next((line for line in event.value.split("\n") if line.strip()), "")
         for line in self._lines[event.start_mark.line + 1 : event.end_mark.line + 1]:
             if line.strip():
-                return len(line) - len(line.lstrip(" ")) + 1
+                return len(line) - len(first) + 1
         return 0
 
     def _fail_at(self, event: Any, message: str, hint: str = "") -> None:
@@ -196,7 +219,8 @@ class _Reader:
         raise ProblemsError([*self.problems, Problem(self._source, line, column, message, hint)])
 
 
-def _scalar(text: str) -> Any:
+def plain_value(text: str) -> str | int | float | bool | None:
+    """What text without quotes means: as in JSON, or else the text itself."""
     if text in _WORDS:
         return _WORDS[text]
     if len(text) > MAX_DIGITS:
@@ -214,4 +238,6 @@ def _hint(problem: str | None) -> str:
         return "quote the text; tabs cannot indent"
     if problem and "mapping values are not allowed" in problem:
         return "quote text that holds ': '"
+    if problem and "nesting depth" in problem:
+        return f"nested deeper than {MAX_DEPTH} levels"
     return ""

@@ -5,7 +5,8 @@ A user's mistake is a value (`Problem`); a broken promise raises. The tree::
     MeshClawError
     |-- ProblemsError      a file, flag or setting is wrong; nothing was spent      exit 2
     |-- PolicyError        refused before the start, or insisted on what is denied  exit 6
-    |-- ProviderError      a provider did not complete a call (see FailureKind)     exit 7
+    |-- ProviderError      a provider did not complete a call (see FailureKind)     exit 7, or 1
+    |                      when the work is what it refused
     |-- BudgetError        a limit in USD, tokens or steps would be exceeded        exit 4
     |-- DeadlineError      a limit in time was reached                              exit 5
     |-- LockedError        another process holds the lock                           exit 8
@@ -45,13 +46,14 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.NOT_ACCEPTED: "finished, but rejected by its checks, or still pending a person",
     ExitCode.OVER_BUDGET: "stopped by a budget in USD, tokens or steps",
     ExitCode.DEADLINE: "stopped by a deadline",
-    ExitCode.REFUSED: "refused before the start by policy, or stopped for insisting on a denied call",
+    ExitCode.REFUSED: "refused before the start by policy, sandbox or trust; or stopped for insisting on a"
+    " denied call",
     ExitCode.PROVIDER: "provider not reachable, not authorised, or out of retries",
     ExitCode.LOCKED: "not started: another instance holds the lock",
     ExitCode.LEDGER: "the ledger cannot be written: nothing more is spent",
     ExitCode.SKIPPED: "gate closed: nothing to do, nothing spent",
-    ExitCode.INTERRUPTED: "interrupted by SIGINT; the run blocks nothing",
-    ExitCode.TERMINATED: "interrupted by SIGTERM; the run blocks nothing",
+    ExitCode.INTERRUPTED: "interrupted by SIGINT; the run can be resumed, and blocks nothing",
+    ExitCode.TERMINATED: "interrupted by SIGTERM; the run can be resumed, and blocks nothing",
 }
 
 
@@ -147,7 +149,7 @@ class ProviderError(MeshClawError):
         self.http_status = http_status
         self.request_id = request_id
         self.billed = billed
-        if kind is FailureKind.CONTENT_REFUSED:
+        if kind in (FailureKind.CONTENT_REFUSED, FailureKind.CONTEXT_TOO_LONG):
             self.exit_code = ExitCode.FAILED
 
 

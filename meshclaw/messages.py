@@ -126,7 +126,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A completed call. `wire_usage` is the provider's usage object, verbatim, or None."""
+    """A completed call. `wire_usage` is the provider's usage object, verbatim, or None.
+
+    `tier` and `geo` are the provider's words for how and where it was served: prices can hang on them.
+    """
 
     message: Message
     stop: StopReason
@@ -136,6 +139,7 @@ class Response:
     response_id: str | None = None
     served_model: str | None = None
     tier: str | None = None
+    geo: str | None = None
     wire_stop: str | None = field(default=None)
 
 
@@ -190,6 +194,7 @@ def encode_response(response: Response) -> dict[str, Any]:
         "response_id": response.response_id,
         "served_model": response.served_model,
         "tier": response.tier,
+        "geo": response.geo,
     }
 
 
@@ -204,6 +209,7 @@ def decode_response(data: Mapping[str, Any]) -> Response:
         response_id=data["response_id"],
         served_model=data["served_model"],
         tier=data["tier"],
+        geo=data.get("geo"),
         wire_stop=data["wire_stop"],
     )
 

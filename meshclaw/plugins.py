@@ -52,6 +52,13 @@ class Plugins:
             message = f"plugin '{name}' of {source} cannot be loaded: {type(error).__name__}: {error}"
             raise ProblemsError([Problem(_place(group), 0, 0, message, f"reinstall {source}")]) from error
 
+    def source(self, group: Group, name: str) -> str | None:
+        """The distribution and version that a plug-in comes from; None for what is built in.
+
+        Raises ProblemsError for an unknown or ambiguous name.
+        """
+        return None if name in self._own.get(group, {}) else _distribution(self._other(group, name))
+
     def problems(self) -> list[Problem]:
         """What is installed but not used: names of built-ins, and names that two distributions claim."""
         found = []

@@ -51,6 +51,11 @@ class Rates:
         }
 
 
+GEO_FACTORS: Mapping[tuple[str, str], Decimal] = {("anthropic", "us"): Decimal("1.1")}
+"""What all rates of a publisher are multiplied by where a call was served in one region only, which an
+account may ask for without our doing (https://platform.claude.com/docs/en/manage-claude/data-residency).
+`genai-prices` does not know of it."""
+
 FREE = Rates(Decimal(0), Decimal(0), source="free")
 UNKNOWN_COST = Cost(None, "unknown")
 ZERO_COST = Cost(0, "priced")
@@ -69,6 +74,17 @@ def format_usd(nusd: int | None) -> str | None:
     return text + "0" if text.endswith(".") else text
 
 
+def dollars(amount: Decimal | str | None) -> str:
+    """Four decimals, more where the first digits would be lost: `$0.0123`, `$0.000012`."""
+    if amount is None:
+        return "unknown"
+    value = Decimal(amount)
+    if not value:
+        return "$0"
+    places = max(4, 1 - value.adjusted())
+    return f"${value:,.{min(places, 9)}f}"
+
+
 class Prices:
     """Prices for one process. `tables` maps a provider's name to the operator's own rates.
 
@@ -85,7 +101,14 @@ class Prices:
         self._publishers = dict(publishers or {"anthropic": "anthropic", "openai": "openai"})
 
     def cost(
-        self, provider: str, model: str, usage: Usage, *, at: datetime, tier: str | None = None
+        self,
+        provider: str,
+        model: str,
+        usage: Usage,
+        *,
+        at: datetime,
+        tier: str | None = None,
+        geo: str | None = None,
     ) -> Cost:
         """Cost of one call's usage at `at`. Unknown usage gives an unknown cost, never zero."""
         table = self._tables.get(provider)
@@ -102,8 +125,10 @@ class Prices:
         if price is None:
             return Cost(None, "unpriced")
         resolved = price.get_prices(at, _context(provider, tier))
-        rates = _resolve(resolved, usage.input_total or 0)
-        return Cost(to_nusd(_published(resolved, usage)), "priced", rates, self._source)
+        factor = GEO_FACTORS.get((self._publishers[provider], geo or ""), Decimal(1))
+        rates = _resolve(resolved, usage.input_total or 0, factor)
+        source = self._source if factor == 1 else f"{self._source} x {factor} ({geo})"
+        return Cost(to_nusd(_published(resolved, usage) * factor), "priced", rates, source)
 
     def bound(
         self, provider: str, model: str, input_tokens: int, output_tokens: int, *, at: datetime
@@ -119,7 +144,11 @@ class Prices:
             price = self._find(provider, model)
             if price is None:
                 return None
-            rates = _resolve(price.get_prices(at), input_tokens)
+            dearest_geo = max(
+                (by for (name, _), by in GEO_FACTORS.items() if name == self._publishers[provider]),
+                default=Decimal(1),
+            )
+            rates = _resolve(price.get_prices(at), input_tokens, dearest_geo)
         dearest = max(Decimal(rate) for key, rate in rates.items() if key != "output")
         usd = (dearest * input_tokens + Decimal(rates["output"]) * output_tokens) / PER_MILLION
         return to_nusd(usd)
@@ -168,8 +197,8 @@ def _apply(rates: Mapping[str, str], usage: Usage) -> Decimal:
     return total / PER_MILLION
 
 
-def _resolve(price: Any, input_total: int) -> dict[str, str]:
-    """The rates of a `genai-prices` ModelPrice that apply at this size of prompt."""
+def _resolve(price: Any, input_total: int, factor: Decimal) -> dict[str, str]:
+    """The rates of a `genai-prices` ModelPrice that apply at this size of prompt, times `factor`."""
 
     def rate(key: str) -> Decimal | None:
         value = getattr(price, key)
@@ -191,7 +220,7 @@ def _resolve(price: Any, input_total: int) -> dict[str, str]:
     if one_hour is not None:
         rates["cache_write_1h"] = one_hour
     rates["output"] = rate("output_mtok") or Decimal(0)
-    return {key: str(value) for key, value in rates.items()}
+    return {key: str(value * factor) for key, value in rates.items()}
 
 
 def _published(price: Any, usage: Usage) -> Decimal:

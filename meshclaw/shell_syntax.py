@@ -9,6 +9,7 @@ what runs. The rules are those of POSIX, XCU chapter 2.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 OPERATORS = ("&&", "||", ";", "|", "\n")
@@ -41,6 +42,8 @@ RESERVED = frozenset(
 )
 """Words that are grammar at the start of a command, in POSIX sh or in bash."""
 
+_BARE = re.compile(r"[A-Za-z0-9_@%+,./:-][A-Za-z0-9_@%+,./:=-]*", re.ASCII)
+"""Words that need no quotes where no command stands."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _LONGEST = 32_768
 _REFUSED = {
@@ -77,10 +80,19 @@ class ParsedScript:
     @property
     def script(self) -> str:
         """Means in any POSIX shell exactly these words and operators."""
-        pieces = [" ".join(map(quote, self.commands[0]))]
+        return self.written(quote)
+
+    @property
+    def text(self) -> str:
+        """The same, quoted only where it must be: `parse_command_line` reads this again from it."""
+        return self.written(quote_if_needed)
+
+    def written(self, word: Callable[[str], str]) -> str:
+        """Every word as `word` writes it, with the operators between the commands."""
+        pieces = [" ".join(map(word, self.commands[0]))]
         for operator, words in zip(self.operators, self.commands[1:], strict=True):
             pieces.append("\n" if operator == "\n" else f" {operator} ")
-            pieces.append(" ".join(map(quote, words)))
+            pieces.append(" ".join(map(word, words)))
         return "".join(pieces)
 
 
@@ -105,6 +117,12 @@ class _Refused(Exception):
 def quote(word: str) -> str:
     """Always in quotes: `shlex.quote` leaves `a=b` and `if` bare, and bare they mean something."""
     return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def quote_if_needed(word: str) -> str:
+    """For people: bare where any shell reads the same word, in quotes where not."""
+    assigns = _ASSIGNMENT.match(word)
+    return word if _BARE.fullmatch(word) and word not in RESERVED and not assigns else quote(word)
 
 
 def parse_command_line(text: str) -> ParsedScript | SyntaxProblem:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
 
+from meshclaw.app import App
+from meshclaw.app.replaying import Replayed as Replayed
+from meshclaw.app.replaying import replay_task as replay_recording
 from meshclaw.errors import FailureKind, LedgerError, Problem, ProviderError
 from meshclaw.ledger.entry import Entry
 from meshclaw.messages import Message, Part, Request, Response, StopReason, Text, ToolCall
@@ -122,3 +126,18 @@ def _message(say: Say, number: int) -> Message:
         text = arguments if isinstance(arguments, str) else json.dumps(dict(arguments))
         parts.append(ToolCall(f"call_{number + 1}_{index}", tool, text))
     return Message("assistant", tuple(parts))
+
+
+async def replay_task(
+    project: Path, name: str, folder: Path, *, environment: Mapping[str, str], no_sandbox: bool = False
+) -> Replayed:
+    """Plays the recording of the project's task `name` back, as `meshclaw tasks test` does.
+
+    `folder` is an empty one for all that this makes, `environment` what the App sees (HOME, PATH). The
+    project must be trusted. What has drifted is `Replayed.drift`, a diff; "" when nothing has.
+    """
+    app = App(environment, project, flags={"project": str(project)})
+    try:
+        return await replay_recording(app, app.find_task(name), folder, no_sandbox=no_sandbox)
+    finally:
+        await app.aclose()

@@ -8,13 +8,15 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshclaw.app.options import RunOptions, TaskSource
+from meshclaw.app.options import RunOptions, TaskSource, budget_flags
 from meshclaw.app.places import (
     SETTINGS_FILE,
     example_tasks,
@@ -26,14 +28,15 @@ from meshclaw.app.places import (
 )
 from meshclaw.config import Config, load_config
 from meshclaw.errors import Problem, ProblemsError
-from meshclaw.plugins import Plugins
-from meshclaw.tasks import Task, load_task
+from meshclaw.plugins import Group, Plugins
+from meshclaw.tasks import Task, load_task, parse_task
 
 if TYPE_CHECKING:
-    from meshclaw.dispatch import Delegation, House
+    from meshclaw.dispatch import AcceptedWork, Delegation, House, Rung
     from meshclaw.ledger.entry import Entry
     from meshclaw.ledger.file import FileLedger
     from meshclaw.models import Detected, ModelStore
+    from meshclaw.redaction import Redactor
     from meshclaw.runs import Event
 
 FLAGS = ("config", "ledger", "project")
@@ -57,7 +60,9 @@ class App:
         self._flags = dict(flags or {})
         self.plugins = Plugins()
         self._ledger: FileLedger | None = None
-        self._closing: list[Any] = []
+        self.adapters: dict[str, Rung] = {}
+        """The models' providers that runs share."""
+        self._closing = self._lasting = list[Any]()
 
     @cached_property
     def project(self) -> Path:
@@ -104,20 +109,30 @@ class App:
         named = self.environment.get("MESHCLAW_MODELS")
         return ModelStore(self.cwd / named if named else self.folders.cache / "models")
 
+    @cached_property
+    def _accepted(self) -> AcceptedWork:
+        from meshclaw.dispatch import AcceptedWork
+
+        return AcceptedWork(self.entries)
+
     def ledger(self) -> FileLedger:
         """The ledger, opened for appending on its first append."""
+        from meshclaw.app.trusting import require_ledger
         from meshclaw.ledger.file import FileLedger
 
         if self._ledger is None:
-            self._ledger = FileLedger(self.ledger_path, notify=self.notify)
+            require_ledger(self)
+            self._ledger = FileLedger(self.ledger_path, notify=self.notify, redact=self.redactor.data)
             self._closing.append(self._ledger)
         return self._ledger
 
-    def entries(self) -> Iterator[Entry | Problem]:
-        """All entries, oldest first, rotated files included."""
+    def entries(self, *, check: bool = False) -> Iterator[Entry | Problem]:
+        """All entries, oldest first, rotated files included; `check` follows the chain on the way."""
+        from meshclaw.app.trusting import tell_of_ledger
         from meshclaw.ledger.rotation import history
 
-        return history(self.ledger_path)
+        tell_of_ledger(self)
+        return history(self.ledger_path, check=check)
 
     def task_sources(self) -> list[TaskSource]:
         """All tasks that can be named: the project's, the user's, the built-in examples."""
@@ -132,32 +147,31 @@ class App:
 
     def read_task(self, path: Path) -> Task:
         """The task in a file. Raises ProblemsError with all that is wrong in it."""
-        return load_task(
-            path,
-            shown_path(path, self.cwd),
-            tools=self.plugins.names("tools"),
-            runners=self.plugins.names("runners"),
-        )
+        task = load_task(path, shown_path(path, self.cwd), **self._task_names())
+        if task.accept:
+            from meshclaw.app.acceptance import build_checks
+
+            build_checks(task, self.plugins)
+        return task
+
+    def parse_task(self, data: bytes, source: str, name: str, path: Path) -> Task:
+        """The task in a file's bytes; `source` is how Problems name it. Raises ProblemsError."""
+        return parse_task(data, source, name, path=path, **self._task_names())
 
     async def prepare(self, name: str, options: RunOptions) -> Delegation:
-        """All that a run of task `name` needs, inputs gathered. Nothing is spent. Raises ProblemsError."""
+        """All that a run of task `name` needs, inputs gathered. Nothing is spent.
+
+        Raises ProblemsError, and UntrustedError before anything of an untrusted project has run.
+        """
         from anyio import to_thread
 
         from meshclaw.app.preparing import prepare
+        from meshclaw.app.trusting import require_trust, run_powers
 
-        task = await to_thread.run_sync(self.load_task, name)
-        if options.runner is not None:
-            task = self._with_runner(task, options.runner)
-        config = self._load_config(_budget_flags(options.budget))
-        delegation = await prepare(self, config, task, options)
-        self._closing.append(delegation.provider)
-        return delegation
-
-    def describe(self, delegation: Delegation) -> dict[str, Any]:
-        """What a run would do and could cost at most: the object that `run --dry-run` shows."""
-        from meshclaw.app.describing import describe
-
-        return describe(delegation, self.house(lambda event: None))
+        source = await to_thread.run_sync(self.find_task, name)
+        task = await to_thread.run_sync(self.read_task, source.path)
+        require_trust(self, run_powers(self, source, task))
+        return await prepare(self, source.origin, task, options)
 
     def house(self, listen: Callable[[Event], None]) -> House:
         """What runs share; `listen` is told every event."""
@@ -165,43 +179,51 @@ class App:
 
         from meshclaw.app.providers import prices_for
         from meshclaw.dispatch import House
-        from meshclaw.redaction import Redactor
 
         return House(
             ledger=self.ledger(),
             history=self.entries,
             prices=prices_for(self.config.providers),
             runs=self.runs_dir,
-            redactor=Redactor(self.secrets()),
-            now=lambda: datetime.now(UTC),
+            redactor=self.redactor,
+            now=self.now,
             new_id=lambda: str(uuid6.uuid7()),
             who=_user(),
             host=socket.gethostname(),
             listen=listen,
+            accepted=self._accepted,
+            ledger_file=str(self.ledger_path.parent.resolve() / self.ledger_path.name),
         )
 
-    def secrets(self) -> list[str]:
-        """The values that must not show anywhere: keys of providers, and whatever is named like one."""
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Takes out what must not show anywhere: keys of providers, and what the environment names so."""
+        from meshclaw.redaction import Redactor, secrets_in
+
+        return Redactor([*secrets_in(self.environment), *self._provider_keys()])
+
+    def _provider_keys(self) -> Iterator[str]:
         from meshclaw.config import resolve_key
 
-        found = [value for name, value in self.environment.items() if _names_a_secret(name)]
-        for settings in self.config.providers.values():
-            try:
-                key = resolve_key(settings, self.environment)
-            except ProblemsError:
-                continue
-            if key:
-                found.append(key)
-        return found
+        try:
+            providers = self.config.providers
+        except ProblemsError:
+            return
+        for settings in providers.values():
+            with suppress(ProblemsError):
+                yield resolve_key(settings, self.environment) or ""
 
     async def recover(self) -> list[str]:
-        """Closes runs whose process was killed: returns their ids."""
+        """Closes this ledger's runs that were cut short: returns their ids."""
         active = self.runs_dir.parent / "active"
         if not active.is_dir() or not any(active.iterdir()):
             return []
-        from meshclaw.dispatch import recover
+        from meshclaw.app.resuming import recover_runs
 
-        return await recover(self.house(lambda event: None))
+        return await recover_runs(self.house(lambda event: None))
 
     async def detect_models(self) -> list[Detected]:
         """What could answer now, best first."""
@@ -219,10 +241,25 @@ class App:
         add_alias(self.config_path, alias, model)
         return self.config_path
 
+    def branch(self) -> App:
+        """An App for one of several runs: it shares everything but what it was itself told to keep."""
+        own = copy(self)
+        own._closing = []
+        return own
+
+    def keep(self, thing: Any, *, lasting: bool = False) -> None:
+        """Closes `thing` with the App, if it can be closed; what is `lasting` outlives a branch."""
+        if hasattr(thing, "aclose"):
+            (self._lasting if lasting else self._closing).append(thing)
+
     async def aclose(self) -> None:
         """Gives back what was opened; may be called twice."""
         while self._closing:
             await self._closing.pop().aclose()
+
+    def _task_names(self) -> dict[str, tuple[str, ...]]:
+        groups: tuple[Group, ...] = ("tools", "runners", "checks")
+        return {group: self.plugins.names(group) for group in groups}
 
     def _places(self) -> dict[str, Path]:
         return {
@@ -230,6 +267,10 @@ class App:
             "user": self.config_path.parent / "tasks",
             "built-in": example_tasks(),
         }
+
+    def config_with(self, budget: Mapping[str, str]) -> Config:
+        """All settings, with the operator's limits for one run on top. Raises ProblemsError."""
+        return self._load_config(budget_flags(budget)) if budget else self.config
 
     def _load_config(self, flags: Mapping[str, str]) -> Config:
         project_file = self.project / SETTINGS_FILE
@@ -241,28 +282,13 @@ class App:
             kinds=self.plugins.names("providers"),
         )
 
-    def _with_runner(self, task: Task, runner: str) -> Task:
+    def with_runner(self, task: Task, runner: str) -> Task:
+        """The task with another runner. Raises ProblemsError for an unknown one."""
         known = self.plugins.names("runners")
         if runner not in known:
             hint = f"there are {', '.join(known)}"
             raise ProblemsError([Problem("--runner", 0, 0, f"unknown runner '{runner}'", hint)])
         return replace(task, runner=runner, tools=() if runner == "prompt" else task.tools)
-
-
-def _budget_flags(budget: Mapping[str, str]) -> dict[str, str]:
-    known = ("usd", "tokens", "steps", "time")
-    unknown = [key for key in budget if key not in known]
-    if unknown:
-        hint = f"there are {', '.join(known)}"
-        raise ProblemsError([Problem("--budget", 0, 0, f"unknown limit '{key}'", hint) for key in unknown])
-    return {f"budget.{key}": value for key, value in budget.items()}
-
-
-_SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_PASSWD", "_CREDENTIALS")
-
-
-def _names_a_secret(name: str) -> bool:
-    return name.upper().endswith(_SECRET_ENDINGS)
 
 
 def _user() -> str:

@@ -28,7 +28,8 @@ class Folders:
 def user_folders(environment: Mapping[str, str]) -> Folders:
     """The folders of the user that `environment` belongs to.
 
-    A cron job without HOME gets the account's home from the password database, as `~` does.
+    A cron job without HOME gets the account's home from the password database, as `~` does. Raises
+    ProblemsError when there is no home at all.
     """
     from platformdirs import PlatformDirs
 
@@ -37,9 +38,20 @@ def user_folders(environment: Mapping[str, str]) -> Folders:
         return Folders(dirs.user_config_path, dirs.user_data_path, dirs.user_cache_path)
     import pwd
 
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    try:
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        hint = "set HOME to a folder that this account may write"
+        raise ProblemsError([Problem("HOME", 0, 0, "this account has no home folder", hint)]) from None
+
+    def folder(variable: str, usual: str) -> Path:
+        named = environment.get(variable, "")
+        return (Path(named) if Path(named).is_absolute() else home / usual) / "meshclaw"
+
     return Folders(
-        home / ".config" / "meshclaw", home / ".local" / "share" / "meshclaw", home / ".cache" / "meshclaw"
+        folder("XDG_CONFIG_HOME", ".config"),
+        folder("XDG_DATA_HOME", ".local/share"),
+        folder("XDG_CACHE_HOME", ".cache"),
     )
 
 
@@ -64,13 +76,17 @@ def example_tasks() -> Path:
 
 
 def list_sources(places: Mapping[str, Path]) -> list[TaskSource]:
-    """All tasks by name; of two with one name, the first place's goes. `places` maps origin to folder."""
+    """All tasks by name; of two with one name, the first place's counts. `places` maps origin to folder.
+
+    Hidden files (an editor's drafts and locks) and folders are no tasks.
+    """
     found: dict[str, TaskSource] = {}
     for origin, folder in places.items():
         if not folder.is_dir():
             continue
         for path in sorted(folder.glob(f"*{TASK_SUFFIX}")):
-            found.setdefault(path.stem, TaskSource(path.stem, path, origin))
+            if path.is_file() and not path.name.startswith("."):
+                found.setdefault(path.stem, TaskSource(path.stem, path, origin))
     return sorted(found.values(), key=lambda source: source.name)
 
 
@@ -84,6 +100,10 @@ def find_source(name: str, places: Mapping[str, Path], cwd: Path) -> TaskSource:
     sources = {source.name: source for source in list_sources(places)}
     if name in sources:
         return sources[name]
+    for folder in places.values():
+        if (other := folder / f"{name}.yml").is_file():
+            hint = f"there is {shown_path(other, cwd)}: rename it to {name}{TASK_SUFFIX}"
+            raise ProblemsError([Problem("task", 0, 0, f"unknown task '{name}'", hint)])
     close = get_close_matches(name, list(sources), n=1)
     hint = f"did you mean '{close[0]}'?" if close else "`meshclaw tasks list` shows what there is"
     raise ProblemsError([Problem("task", 0, 0, f"unknown task '{name}'", hint)])

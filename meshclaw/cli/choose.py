@@ -1,11 +1,10 @@
-"""Which model, when nobody said: only ever asked of a person in a terminal."""
+"""Which model, when nobody said: only ever chosen before the eyes of a person in a terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
+from meshclaw.cli.asking import confirm
 from meshclaw.cli.output import say
 from meshclaw.cli.words import shorten
 
@@ -15,10 +14,11 @@ if TYPE_CHECKING:
 EMBEDDED_RUNTIME = "xllamacpp"
 
 
-async def choose_model(app: App, task_name: str, named: str | None) -> str | None:
+async def choose_model(app: App, task_name: str, named: str | None, *, ask: bool) -> str | None:
     """The model's name for a run; None leaves it to task and settings, which name one.
 
-    Without one, the best that is here is used and named, and offered as the alias `default`.
+    Without one, the best that is here is used and named; `ask` offers it as the alias `default`, for which
+    the person must have the keyboard: in `git diff | meshclaw run summarize` they only see the screen.
     """
     wanted = named or app.load_task(task_name).model
     if wanted != "default" or "default" in app.config.models:
@@ -28,7 +28,7 @@ async def choose_model(app: App, task_name: str, named: str | None) -> str | Non
         return _embedded()
     best = detected[0]
     say(f"no model is set: using {shorten(best.model, 80)} ({shorten(best.found, 80)})")
-    if typer.confirm(f"Make it your default in {app.config_path}?", default=False, err=True):
+    if ask and confirm(f"Make it your default in {app.config_path}?"):
         app.save_alias("default", best.model)
     return best.model
 
@@ -51,7 +51,7 @@ async def offer_weights(app: App, missing: WeightsMissingError) -> bool:
     from meshclaw.models import FromHub
 
     say(f"local/{missing.name} runs on this machine; its weights are not here yet.")
-    if not typer.confirm(f"Download {missing.size / 1e9:.1f} GB now?", default=False, err=True):
+    if not confirm(f"Download {missing.size / 1e9:.1f} GB now?"):
         return False
     await pull_with_progress(app.models, missing.name, FromHub(), quiet=False)
     return True

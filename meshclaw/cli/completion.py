@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meshclaw.terminal_text import clean
+
 if TYPE_CHECKING:
     from meshclaw.app import App
 
@@ -25,7 +27,7 @@ def task_names(incomplete: str) -> list[tuple[str, str]]:
         sources = [source for source in app.task_sources() if source.name.startswith(incomplete)]
     except Exception:
         return []
-    return [(source.name, source.origin) for source in sources]
+    return [(source.name, source.origin) for source in sources if _plain(source.name)]
 
 
 def run_ids(incomplete: str) -> list[tuple[str, str]]:
@@ -36,8 +38,13 @@ def run_ids(incomplete: str) -> list[tuple[str, str]]:
         records = list(recent_records(_app().runs_dir, limit=50))
     except Exception:
         return []
-    found = [(record["run"], f"{record['task']} {record['status']}") for record in records]
+    found = [(one["run"], clean(f"{one['task']} {one['status']}", multiline=False)) for one in records]
     return [(run, about) for run, about in [("last", "the newest"), *found] if run.startswith(incomplete)]
+
+
+def _plain(name: str) -> bool:
+    """A name that holds what a terminal would obey is not offered: the shell would show it."""
+    return clean(name, multiline=False) == name
 
 
 def model_names(incomplete: str) -> list[str]:

@@ -32,7 +32,8 @@ def show(
 
     found = session(context)
     meshclaw = found.app()
-    shown = rows(meshclaw.config)
+    places = {"ledger": str(meshclaw.ledger_path), "data_dir": str(meshclaw.data_dir)}
+    shown = rows(meshclaw.config, places)
     if json_:
         emit_json([{"key": row.key, "value": row.value, "origin": str(row.origin)} for row in shown])
         return

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from meshclaw.cli.output import PipeClosed, emit, is_terminal, say, say_error, stderr_console
+from meshclaw.cli.guarded import unseen
+from meshclaw.cli.listening import Listener
+from meshclaw.cli.output import emit_exact, is_terminal, say, say_error, stderr_console
 from meshclaw.cli.progress import NoView, PlainView, View
-from meshclaw.cli.session import Session, emit_json, to_json
-from meshclaw.cli.words import status_in_words, summary
-from meshclaw.errors import ExitCode
-from meshclaw.runs import Event
+from meshclaw.cli.proposed import in_short, see
+from meshclaw.cli.session import Session, emit_json
+from meshclaw.cli.words import left_to_do, patch_in_words, status_in_words, summary
+from meshclaw.errors import ExitCode, Problem, ProblemsError
 
 if TYPE_CHECKING:
     from meshclaw.app import App, RunOptions
-    from meshclaw.dispatch import Stop
+    from meshclaw.dispatch import Dispatcher, Stop
+
+Start = Callable[["Dispatcher", "Stop"], Awaitable[Mapping[str, Any]]]
+"""What is begun once somebody watches: a new run, or one that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +33,74 @@ class Wish:
     as_json: bool = False
     as_stream: bool = False
     dry_run: bool = False
+    jobs: int = 4
+    fail_fast: bool = False
+
+
+def exclusive(*, as_json: bool, as_stream: bool) -> None:
+    """Raises ProblemsError for --json together with --stream-json."""
+    if as_json and as_stream:
+        message = "--json and --stream-json exclude each other"
+        raise ProblemsError([Problem("--stream-json", 0, 0, message)])
 
 
 async def delegate(session: Session, wish: Wish) -> int:
     """Carries out a Wish and returns the exit code. Raises MeshClawError when nothing was started."""
+    from meshclaw.app.families import load_family
+
     app = session.app()
     try:
+        _require_trust(app, wish)
         if not wish.dry_run:
-            await _recover(app, session)
+            await recover(app, session)
+        family = load_family(app, wish.task)
+        if family.is_batch:
+            from meshclaw.cli.batch import delegate_batch
+
+            return await delegate_batch(app, session, wish, family)
         delegation = await _prepared(app, session, wish)
         if wish.dry_run:
+            from meshclaw.app.describing import describe
             from meshclaw.cli.dry_run import show
 
-            show(app.describe(delegation), as_json=wish.as_json or wish.as_stream)
+            plan = describe(delegation, app.house(lambda event: None))
+            show(plan, as_json=wish.as_json or wish.as_stream)
             return int(ExitCode.OK)
-        return await _run(app, session, wish, delegation)
+        told = delegation.problems
+        for problem in told:
+            session.notify(problem)
+        return await carry_out(
+            app, session, wish, lambda dispatcher, stop: dispatcher.run(delegation, stop), told
+        )
     finally:
         await app.aclose()
 
 
-async def _recover(app: App, session: Session) -> None:
+def _require_trust(app: App, wish: Wish) -> None:
+    """Comes first: before it, not even the ledger that the project's settings name is opened."""
+    from meshclaw.app.trusting import powers_to_run, require_trust
+    from meshclaw.cli.trust import offer_trust
+    from meshclaw.trust import UntrustedError
+
+    trusted = False
+    while not trusted:
+        try:
+            require_trust(app, powers_to_run(app, wish.task))
+            trusted = True
+        except UntrustedError as error:
+            if not wish.options.interactive or error.unusable or not offer_trust(app, error.items):
+                raise
+
+
+async def recover(app: App, session: Session) -> None:
+    """Closes runs that were killed, and says so."""
+    from meshclaw.dispatch import may_resume
+    from meshclaw.runs import RunDirectory
+
     for run in await app.recover():
-        session.notify(f"run {run} was killed; its calls and its end are in the ledger now")
+        goes_on = may_resume(RunDirectory(app.runs_dir / run).read_record())
+        offer = f" (`meshclaw runs resume {run[:13]}` goes on with it)" if goes_on else ""
+        session.notify(f"run {run} was cut short; its calls and its end are in the ledger now{offer}")
 
 
 async def _prepared(app: App, session: Session, wish: Wish) -> Any:
@@ -58,8 +108,9 @@ async def _prepared(app: App, session: Session, wish: Wish) -> Any:
     from meshclaw.cli.choose import choose_model, offer_weights
 
     options = wish.options
-    if options.interactive:
-        options = replace(options, model=await choose_model(app, wish.task, options.model))
+    if is_terminal(sys.stderr):
+        ask = options.interactive
+        options = replace(options, model=await choose_model(app, wish.task, options.model, ask=ask))
     try:
         return await app.prepare(wish.task, options)
     except WeightsMissingError as missing:
@@ -68,7 +119,13 @@ async def _prepared(app: App, session: Session, wish: Wish) -> Any:
     return await app.prepare(wish.task, options)
 
 
-async def _run(app: App, session: Session, wish: Wish, delegation: Any) -> int:
+async def carry_out(
+    app: App, session: Session, wish: Wish, start: Start, told: Collection[str] = ()
+) -> int:
+    """Shows a run while it happens and prints what came of it; returns the exit code.
+
+    `told` are problems that were said already.
+    """
     from meshclaw.cli.signals import stopping
     from meshclaw.dispatch import Dispatcher, Stop
 
@@ -80,33 +137,13 @@ async def _run(app: App, session: Session, wish: Wish, delegation: Any) -> int:
 
     try:
         with stopping(end, view.leave):
-            house = app.house(_Listener(view, stop, wish.as_stream).listen)
-            record = await Dispatcher(house).run(delegation, stop)
+            house = app.house(Listener(view, stop.now, as_stream=wish.as_stream).listen)
+            record = await start(Dispatcher(house), stop)
     finally:
         view.close()
     _print_result(record, wish)
-    _print_end(record, session)
+    _print_end(record, session, told)
     return int(record["exit"])
-
-
-class _Listener:
-    """Hands every event to the view and, for `--stream-json`, to standard output."""
-
-    def __init__(self, view: View, stop: Stop, as_stream: bool) -> None:
-        self._view = view
-        self._stop = stop
-        self._as_stream = as_stream
-
-    def listen(self, event: Event) -> None:
-        self._view.listen(event)
-        if not self._as_stream:
-            return
-        try:
-            emit(to_json({"event": event.kind, **event.data}))
-        except PipeClosed:
-            # Whoever asked for the events has gone: nobody waits for the work any more.
-            self._as_stream = False
-            self._stop.now(ExitCode.INTERRUPTED)
 
 
 def _view(session: Session) -> View:
@@ -124,20 +161,36 @@ def _print_result(record: Mapping[str, Any], wish: Wish) -> None:
         return
     if wish.as_json:
         emit_json(record)
-    elif record["status"] == "succeeded":
+    elif record["exit"] == ExitCode.OK:
         result = record["result"]
-        emit(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=2))
+        if isinstance(result, str):
+            emit_exact(result)
+        else:
+            emit_json(result, indent=2)
 
 
-def _print_end(record: Mapping[str, Any], session: Session) -> None:
+def _print_end(record: Mapping[str, Any], session: Session, told: Collection[str]) -> None:
     failed = record["exit"] != ExitCode.OK
     if session.quiet:
         if failed:
             say_error(status_in_words(record))
         return
     say(summary(record), "31;1" if failed else "32")
+    for line in unseen(record):
+        say(line, "33")
+    for problem in record["problems"]:
+        if problem not in (record["reason"], *told):
+            say(problem, "33")
     for remedy in record["denied"]:
         say(f"denied: {remedy}", "33")
+    for one in record["proposals"]:
+        say(f"proposed {one['number']}: {in_short(one['command'])}", "33")
+    if record["proposals"]:
+        say(f"none of this was done; {see(record)}")
+    if patch := patch_in_words(record):
+        say(patch)
+    if left := left_to_do(record):
+        say(left, "33")
     if record["output_file"]:
         say(f"written to {record['output_file']}")
     say(f"run {record['run']} in {record['directory']}", "2")

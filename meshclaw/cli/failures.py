@@ -7,9 +7,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from meshclaw.cli.output import PipeClosed, emit, say, say_error
+from meshclaw.cli.output import PipeClosed, emit_formatted, say, say_error
+from meshclaw.cli.privacy import redactor
 from meshclaw.cli.session import to_json
-from meshclaw.errors import ExitCode, MeshClawError, PolicyError, Problem, ProblemsError
+from meshclaw.errors import ExitCode, MeshClawError, PolicyError, Problem, ProblemsError, WorkError
 
 SIGPIPE_EXIT = 141
 """What a shell reports for a program that SIGPIPE ended."""
@@ -36,7 +37,8 @@ def report_failure(error: MeshClawError, argv: Sequence[str]) -> int:
     """Tells and, when `--json` or `--stream-json` was asked for, prints one object that says the same."""
     tell(error)
     problems = error.problems if isinstance(error, ProblemsError) else ()
-    _emit_failure(argv, int(error.exit_code), str(error), problems, refused=isinstance(error, PolicyError))
+    status = "refused" if isinstance(error, PolicyError) else "failed"
+    _emit_failure(argv, int(error.exit_code), str(error), problems, status)
     return int(error.exit_code)
 
 
@@ -67,15 +69,22 @@ def report_defect(error: BaseException, argv: Sequence[str], *, debug: bool) -> 
     return int(ExitCode.FAILED)
 
 
+def report_interrupted(exit_code: int, argv: Sequence[str]) -> int:
+    """Interrupted before anything was started: a line says so, and the one object that was asked for."""
+    say_error("interrupted")
+    _emit_failure(argv, exit_code, "interrupted", [], "interrupted")
+    return exit_code
+
+
 def _emit_failure(
-    argv: Sequence[str], exit_code: int, reason: str, problems: Sequence[Problem], *, refused: bool = False
+    argv: Sequence[str], exit_code: int, reason: str, problems: Sequence[Problem], status: str = "failed"
 ) -> None:
     options = argv[: argv.index("--")] if "--" in argv else argv
     if "--json" not in options and "--stream-json" not in options:
         return
     found: dict[str, Any] = {
         "run": None,
-        "status": "refused" if refused else "failed",
+        "status": status,
         "exit": exit_code,
         "reason": reason,
         "result": None,
@@ -84,8 +93,8 @@ def _emit_failure(
     if "--stream-json" in options:
         found = {"event": "run-end", **found}
     try:
-        emit(to_json(found))
-    except PipeClosed:
+        emit_formatted(to_json(redactor().data(found)))
+    except (PipeClosed, WorkError):
         pass
 
 

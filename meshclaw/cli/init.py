@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from meshclaw.cli.output import emit, say
+from meshclaw.cli.output import emit_exact, say
 from meshclaw.cli.session import session
 from meshclaw.errors import Problem, ProblemsError
 
@@ -31,6 +31,7 @@ def init(context: typer.Context) -> None:
     Nothing that is there is overwritten. No task needs this: the examples also run without it.
     """
     from meshclaw.app.places import SETTINGS_FILE, example_tasks
+    from meshclaw.app.trusting import trust_written
     from meshclaw.cli.skeletons import SETTINGS, with_schema_beside, write_schema
 
     found = session(context)
@@ -40,9 +41,10 @@ def init(context: typer.Context) -> None:
     for path in sorted(example_tasks().glob("*.yaml")):
         wanted[folder / path.name] = with_schema_beside(path.read_text(encoding="utf-8"))
     written, skipped = _write(wanted)
-    write_schema(folder)
+    write_schema(folder, meshclaw.plugins.names("checks"))
+    trust_written(meshclaw, written)
     for path in written:
-        emit(_shown(path, meshclaw))
+        emit_exact(_shown(path, meshclaw))
     if not found.quiet:
         for path in skipped:
             say(f"kept {_shown(path, meshclaw)}: it was there already")

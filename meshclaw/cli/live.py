@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from meshclaw.cli.output import shown
 from meshclaw.cli.progress import describe
-from meshclaw.cli.words import bounded, call_in_words, dollars, shorten
-from meshclaw.pricing import format_usd
-from meshclaw.runs import Event
-from meshclaw.terminal_text import clean
+from meshclaw.cli.tally import Tally
+from meshclaw.cli.words import bounded, call_in_words, shorten
+from meshclaw.runs import Event, is_judges
 
 TAIL_LINES = 6
 DIFF_LINES = 40
@@ -34,9 +34,7 @@ class LiveView:
         self._console = console
         self._started = monotonic()
         self._step = 0
-        self._calls = 0
-        self._input = self._output = self._cost = 0
-        self._at_least = False
+        self._tally = Tally()
         self._text = ""
         self._doing = "asking the model"
         self._spinner = Spinner("dots", style="cyan")
@@ -57,7 +55,7 @@ class LiveView:
         os.write(2, b"\r\x1b[K\x1b[?25h")
 
     def note(self, text: str) -> None:
-        self._print(Text(clean(text), style="yellow"))
+        self._print(Text(shown(text), style="yellow"))
 
     def listen(self, event: Event) -> None:
         data = event.data
@@ -69,9 +67,10 @@ class LiveView:
                 )
                 self._print(line)
             case "request":
-                self._step = int(data["call"].split(".")[1])
+                judging = is_judges(data["call"])
+                self._step = self._step if judging else int(data["call"].split(".")[1])
                 self._text = ""
-                self._doing = "waiting for the model"
+                self._doing = "waiting for the judge" if judging else "waiting for the model"
             case "text":
                 self._text = (self._text + data["delta"])[-KEPT_TEXT:]
                 self._doing = "answering"
@@ -81,12 +80,23 @@ class LiveView:
                 self._count(data)
             case "tool-start":
                 self._doing = call_in_words(data["name"], data["arguments"], 50)
-                shown = call_in_words(data["name"], data["arguments"], max(20, self._console.width - 4))
-                self._print(Text.assemble(("  \u2192 ", "cyan"), shown))
+                call = call_in_words(data["name"], data["arguments"], max(20, self._console.width - 4))
+                self._print(Text.assemble(("  \u2192 ", "cyan"), call))
             case "tool-result":
                 self._doing = "asking the model"
                 self._show_result(data)
-            case "retry" | "compaction" | "notice":
+            case "check" if data["status"] == "passed":
+                self._print(Text(describe(event), style="green"))
+            case (
+                "retry"
+                | "compaction"
+                | "notice"
+                | "proposal"
+                | "check"
+                | "attempt"
+                | "reused"
+                | "done-again"
+            ):
                 self._print(Text(describe(event), style="yellow"))
             case _:
                 pass
@@ -96,17 +106,11 @@ class LiveView:
         parts = message["parts"]
         said = "".join(part["text"] for part in parts if "text" in part).strip()
         if said and any("tool_call" in part for part in parts):
-            self._print(Text(bounded(clean(said), TAIL_LINES), style="dim"))
+            self._print(Text(bounded(shown(said), TAIL_LINES), style="dim"))
         self._text = ""
 
     def _count(self, data: Any) -> None:
-        self._calls += 1
-        usage = data["usage"]
-        self._input += usage["input_total"] or 0
-        self._output += usage["output"] or 0
-        self._cost += data["cost_nusd"] or 0
-        unknown = usage["total"] is None or data["cost_nusd"] is None
-        self._at_least = self._at_least or unknown
+        self._tally.take(data)
         if data["status"] != "ok":
             self._print(Text(describe(Event("call", data)), style="yellow"))
 
@@ -115,7 +119,7 @@ class LiveView:
             width = max(20, self._console.width - 6)
             self._print(Text("    " + shorten(data["content"], width), style="red"))
         elif data.get("display"):
-            self._print(diff_text(bounded(clean(data["display"]), DIFF_LINES), indent="    "))
+            self._print(diff_text(bounded(shown(data["display"]), DIFF_LINES), indent="    "))
 
     def _print(self, renderable: RenderableType) -> None:
         try:
@@ -125,15 +129,10 @@ class LiveView:
             return
 
     def _render(self) -> RenderableType:
-        at_least = "\u2265" if self._at_least else ""
-        money = f"{at_least}{dollars(format_usd(self._cost))}"
-        if not self._cost:
-            money = "cost unknown" if self._at_least else "free" if self._calls else "$0"
         seconds = int(monotonic() - self._started)
         facts = [
             f"step {self._step}" if self._step else "starting",
-            f"{at_least}{self._input:,} in, {self._output:,} out",
-            money,
+            *self._tally.words(),
             f"{seconds // 60}:{seconds % 60:02d}",
         ]
         self._spinner.text = Text.assemble(
@@ -142,7 +141,7 @@ class LiveView:
             no_wrap=True,
             overflow="ellipsis",
         )
-        tail = clean(self._text).rstrip().splitlines()[-TAIL_LINES:]
+        tail = shown(self._text).rstrip().splitlines()[-TAIL_LINES:]
         if not tail:
             return self._spinner
         return Group(Text("\n".join(tail), style="dim", no_wrap=True, overflow="ellipsis"), self._spinner)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,19 +15,30 @@ import typer
 from typer.core import TyperGroup
 
 from meshclaw import __version__
-from meshclaw.cli.failures import SIGPIPE_EXIT, flush, report_defect, report_failure, report_usage
+from meshclaw.cli.failures import (
+    SIGPIPE_EXIT,
+    flush,
+    report_defect,
+    report_failure,
+    report_interrupted,
+    report_usage,
+)
 from meshclaw.cli.output import PipeClosed, emit
+from meshclaw.cli.privacy import close_to_others, guard_errors, protect, redactor_of
 from meshclaw.cli.session import Session
 from meshclaw.errors import ExitCode, MeshClawError, Problem, ProblemsError
 
 COMMANDS: dict[str, str] = {
     "run": "Delegate a task: print its result, write its cost into the ledger.",
     "tasks": "List, show, check and write task files.",
+    "trust": "Look at what this project's files could make happen, and trust them.",
     "runs": "List the runs there were and read what happened in them.",
+    "settle": "Judge earlier runs by what became of their patches, from plain git.",
     "report": "Add up what was spent: by day, task, model, runner or project.",
     "ledger": "Find, verify and rotate the ledger.",
     "models": "The embedded models: list, pull and remove their files.",
     "config": "Show every setting and where its value comes from.",
+    "doctor": "Look at what works here: models, keys, sandbox, ledger, cron.",
     "init": "Begin here: example tasks and a commented meshclaw.yaml.",
 }
 """Every command and its one-line help. `meshclaw.cli.<name>.app` is the rest of it."""
@@ -114,15 +127,17 @@ def set_up(
 ) -> None:
     found: Session = context.obj
     found.quiet = quiet
-    for name, path in (("--project", project), ("--config", config)):
-        if path is not None and not (found.cwd / path).exists():
-            raise ProblemsError([Problem(name, 0, 0, f"there is no {path}")])
+    if project is not None and not (found.cwd / project).is_dir():
+        raise ProblemsError([Problem("--project", 0, 0, f"there is no folder {project}")])
+    if config is not None and not (found.cwd / config).exists():
+        raise ProblemsError([Problem("--config", 0, 0, f"there is no {config}")])
     given = {"config": config, "ledger": ledger, "project": project}
     found.flags = {name: str(path) for name, path in given.items() if path is not None}
 
 
 def invoke(argv: Sequence[str], environment: Mapping[str, str], cwd: Path) -> int:
     """Carries out one command line and returns its exit code. Raises nothing."""
+    protect(cache(partial(redactor_of, environment)))
     try:
         code = typer.main.get_command(app).main(
             args=list(argv),
@@ -138,8 +153,10 @@ def invoke(argv: Sequence[str], environment: Mapping[str, str], cwd: Path) -> in
     except PipeClosed:
         return SIGPIPE_EXIT
     except (KeyboardInterrupt, typer.Abort):
-        return int(ExitCode.INTERRUPTED)
+        return report_interrupted(int(ExitCode.INTERRUPTED), argv)
     except SystemExit as error:
+        if error.code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return report_interrupted(int(error.code), argv)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
         return report_defect(error, argv, debug=bool(environment.get("MESHCLAW_DEBUG")))
@@ -149,4 +166,19 @@ def invoke(argv: Sequence[str], environment: Mapping[str, str], cwd: Path) -> in
 
 def main() -> NoReturn:
     """The console script."""
-    sys.exit(invoke(sys.argv[1:], os.environ, Path.cwd()))
+    close_to_others()
+    guard_errors()
+    # Modules live as long as we do. At its usual threshold the collector goes through them again and again
+    # while they are made: a sixth of the time that an SDK's import takes.
+    gc.set_threshold(500_000, 20, 10)
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        problem = Problem("current folder", 0, 0, f"is gone: {error.strerror}", "cd to one that exists")
+        sys.exit(report_failure(ProblemsError([problem]), sys.argv[1:]))
+    code = invoke(sys.argv[1:], os.environ, here)
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        # All that was begun has been ended. What may be left is a thread that waits for input which never
+        # comes: the interpreter would wait for it.
+        os._exit(code)
+    sys.exit(code)

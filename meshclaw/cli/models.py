@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from meshclaw.cli.completion import model_names
-from meshclaw.cli.output import emit, emit_table, say
+from meshclaw.cli.output import emit_exact, emit_table, say
 from meshclaw.cli.session import emit_json, run_async, session
 from meshclaw.errors import Problem, ProblemsError
 
@@ -93,7 +93,7 @@ def pull(
     async def fetch() -> Path:
         return await pull_with_progress(meshclaw.models, name or DEFAULT_LOCAL, source, quiet=found.quiet)
 
-    emit(str(run_async(fetch)))
+    emit_exact(str(run_async(fetch)))
 
 
 @app.command()
@@ -111,4 +111,4 @@ def remove(
 @app.command()
 def where(context: typer.Context) -> None:
     """Print the folder that holds the files."""
-    emit(str(session(context).app().models.where))
+    emit_exact(str(session(context).app().models.where))

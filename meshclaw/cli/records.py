@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.runs import RunStatus, is_held
 
 NEWEST = "last"
+BATCH = "b-"
+"""What every batch's id begins with, and no run's."""
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -31,7 +34,17 @@ def recent_records(runs: Path, limit: int | None = None) -> Iterator[dict[str, A
             continue
         if isinstance(record, dict) and "run" in record:
             given += 1
-            yield record
+            yield as_it_is(record, folder)
+
+
+def as_it_is(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's record; one that says `running` though nobody works on the run was cut short.
+
+    The next `meshclaw run` or `runs resume` closes it with what the ledger knows.
+    """
+    if record.get("status") != RunStatus.RUNNING or is_held(folder):
+        return record
+    return {**record, "status": str(RunStatus.INTERRUPTED), "reason": "the process was killed"}
 
 
 def find_run(runs: Path, name: str) -> Path:
@@ -52,6 +65,19 @@ def find_run(runs: Path, name: str) -> Path:
     raise _problem(
         message, "`meshclaw runs list` shows them" if folders else "`meshclaw run TASK` makes one"
     )
+
+
+def find_batch(batches: Path, name: str) -> Path:
+    """The folder of the batch whose id begins with `name`. Raises ProblemsError unless that is one."""
+    found = sorted(folder.parent for folder in batches.glob(f"{BATCH}*/batch.json"))
+    found = [folder for folder in found if folder.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _problem(
+            f"'{name}' is the beginning of {len(found)} batches", "give more characters of its id"
+        )
+    raise _problem(f"there is no batch '{name}'", "`meshclaw run` names it at its end")
 
 
 def _problem(message: str, hint: str) -> ProblemsError:

@@ -8,23 +8,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meshclaw.cli.completion import task_names
-from meshclaw.cli.output import emit, emit_table, is_terminal, say
+from meshclaw.cli.output import emit_formatted, emit_table, is_terminal, say
+from meshclaw.cli.privacy import redactor
 from meshclaw.cli.session import Session, session
-from meshclaw.cli.words import dollars
 from meshclaw.errors import Problem, ProblemsError
-from meshclaw.pricing import format_usd
 
 if TYPE_CHECKING:
-    from meshclaw.reports import Row, Table
+    from meshclaw.reports import Table
 
-AT_LEAST = "\u2265"
-UNKNOWN = "?"
 MAX_PROBLEMS = 5
 
 
@@ -34,6 +30,8 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    MD = "md"
+    HTML = "html"
 
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -66,20 +64,26 @@ def report(
     \b
       meshclaw report --by day --since 7d
       meshclaw report --by task,model --format csv
+      meshclaw report --by model --since 30d --format html > spent.html
 
     Days are those of the local time zone. A figure marked \u2265 is a lower bound: something in it is
-    unknown, and unknown is never counted as 0. Tokens: `in` was neither read from nor written to a
-    cache, `cached` was read from one, `written` written to one; `reasoning` is part of `out`.
+    unknown, and unknown is never counted as 0. With ~ none is certain: the ledger was changed after it
+    was written. Tokens: `in` was neither read from nor written to a cache, `cached` was read from one,
+    `written` written to one; `reasoning` is part of `out`.
     """
-    from meshclaw.reports import to_csv, to_json
+    from meshclaw.reports import to_csv, to_html, to_json, to_markdown
 
     found = session(context)
-    table = _table(found, by, since, until, task)
+    table = _redacted(_table(found, by, since, until, task))
     _warn(found, table)
     if json_ or format_ is Format.JSON:
-        emit(to_json(table))
+        emit_formatted(to_json(table))
     elif format_ is Format.CSV:
-        emit(to_csv(table))
+        emit_formatted(to_csv(table))
+    elif format_ is Format.MD:
+        emit_formatted(to_markdown(table))
+    elif format_ is Format.HTML:
+        emit_formatted(to_html(table, datetime.now(local_zone(found.environment))))
     elif not table.rows:
         say("there is nothing in the ledger yet" if not (since or until or task) else "nothing matches")
     else:
@@ -97,7 +101,7 @@ def _table(found: Session, by: str, since: str | None, until: str | None, task: 
     keys = [key.strip() for key in by.split(",") if key.strip()]
     if not keys:
         raise ProblemsError([Problem("--by", 0, 0, "names nothing", "write --by task")])
-    facts = fold(meshclaw.entries(), now)
+    facts = fold(meshclaw.entries(check=True), now)
     if task is not None:
         runs = {run: fact for run, fact in facts.runs.items() if fact.task == task}
         facts = replace(facts, runs=runs, calls=tuple(call for call in facts.calls if call.run in runs))
@@ -123,6 +127,17 @@ def local_zone(environment: Mapping[str, str]) -> tzinfo:
         return here
 
 
+def _redacted(table: Table) -> Table:
+    """Before it takes a form that secrets could hide in, or that redacting could break."""
+    redact = redactor().words
+    rows = (
+        replace(row, keys=tuple(None if key is None else redact(key) for key in row.keys))
+        for row in table.rows
+    )
+    problems = (replace(one, message=redact(one.message), hint=redact(one.hint)) for one in table.problems)
+    return replace(table, rows=tuple(rows), problems=tuple(problems))
+
+
 def _warn(found: Session, table: Table) -> None:
     for problem in table.problems[:MAX_PROBLEMS]:
         found.notify(str(problem))
@@ -132,14 +147,16 @@ def _warn(found: Session, table: Table) -> None:
 
 
 def _print(table: Table) -> None:
+    from meshclaw.reports import HEADINGS, figures, shown_key
+
     first = len(table.by)
     lines = [
-        [*table.by, "runs", "ok", "failed", "calls", "in", "cached", "written", "out", "cost"],
+        [*table.by, *HEADINGS],
         *(
-            [*(_key(name, key) for name, key in zip(table.by, row.keys, strict=True)), *_figures(row)]
+            [*(shown_key(name, key) for name, key in zip(table.by, row.keys, strict=True)), *figures(row)]
             for row in table.rows
         ),
-        ["total", *[""] * (first - 1), *_figures(table.totals)],
+        ["total", *[""] * (first - 1), *figures(table.totals)],
     ]
     if is_terminal(sys.stdout):
         # A terminal is narrow: columns that hold nothing but 0 go.
@@ -151,36 +168,3 @@ def _print(table: Table) -> None:
     right = tuple(range(first, len(headings)))
     times = tuple(index for index, name in enumerate(table.by) if name in ("day", "week", "month"))
     emit_table(headings, rows, right=right, footer=footer, keep=times)
-
-
-def _key(name: str, key: str | None) -> str:
-    if key is None:
-        return UNKNOWN
-    return Path(key).name or key if name == "project" else key
-
-
-def _figures(row: Row) -> list[str]:
-    mark = AT_LEAST if row.tokens_at_least else ""
-    good = row.accepted + row.unchecked
-    return [
-        _number(row.runs),
-        _number(good),
-        _number(row.failed + row.rejected),
-        _number(row.calls),
-        *(_tokens(value, mark) for value in (row.input, row.cache_read, row.cache_write, row.output)),
-        _cost(row),
-    ]
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _tokens(value: int | None, mark: str) -> str:
-    return UNKNOWN if value is None else f"{mark}{value:,}"
-
-
-def _cost(row: Any) -> str:
-    if row.cost_nusd is None:
-        return "unpriced" if row.cost_state == "unpriced" else UNKNOWN
-    return (AT_LEAST if row.cost_at_least else "") + dollars(format_usd(row.cost_nusd))

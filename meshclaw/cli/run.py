@@ -29,7 +29,7 @@ Examples:
   meshclaw run review-diff
   git diff | meshclaw run summarize
   meshclaw run changelog -p range=v1.2.0..HEAD --output CHANGELOG.new
-  meshclaw run fix-tests --no-sandbox --budget usd=0.50,time=10m
+  meshclaw run fix-tests --budget usd=0.50,time=10m
   meshclaw run extract --input text=mail.txt --json | jq .result
 
 Standard output carries the result and nothing else, and only when the run succeeded; progress goes to
@@ -82,7 +82,24 @@ def run(
         typer.Option("--allow-write", metavar="GLOB", help="Allow writing these files too, this run only."),
     ] = None,
     no_sandbox: Annotated[
-        bool, typer.Option("--no-sandbox", help="Let allowed commands run without a sandbox.")
+        bool, typer.Option("--no-sandbox", help="Let allowed commands run with your rights, not contained.")
+    ] = False,
+    apply_if_accepted: Annotated[
+        bool,
+        typer.Option("--apply-if-accepted", help="Put an accepted patch of a copy into the project."),
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do the work although its accepted result is known.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep a recording beside the task, for `tasks test`.")
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, max=1_000, help="Runs side by side, of a matrix or of needs."),
+    ] = 4,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Begin no further run after one that did not end well.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show prompt, tools, policy and highest cost; spend nothing.")
@@ -99,27 +116,38 @@ def run(
     ] = False,
 ) -> None:
     from meshclaw.app import RunOptions
-    from meshclaw.cli.delegate import Wish, delegate
+    from meshclaw.cli.delegate import Wish, delegate, exclusive
+    from meshclaw.cli.signals import cancelled_by_signals
 
-    if json_ and stream_json:
-        raise _mistake("--stream-json", "--json and --stream-json exclude each other")
+    exclusive(as_json=json_, as_stream=stream_json)
     options = RunOptions(
-        params=_pairs("-p", param or []),
-        inputs={name: Path(file) for name, file in _pairs("--input", input_ or [], "NAME=FILE").items()},
+        params=pairs_of("-p", param or []),
+        inputs={name: Path(file) for name, file in pairs_of("--input", input_ or [], "NAME=FILE").items()},
         model=model,
         runner=runner,
         allow_run=tuple(allow_run or ()),
         allow_write=tuple(allow_write or ()),
         no_sandbox=no_sandbox,
-        budget=_limits(budget or []),
+        budget=limits_of(budget or []),
         stdin=_stdin(),
         interactive=watched(),
         output=output,
+        apply=apply_if_accepted,
+        fresh=fresh,
+        record=record,
     )
-    wish = Wish(task, options, as_json=json_, as_stream=stream_json, dry_run=dry_run)
+    wish = Wish(
+        task,
+        options,
+        as_json=json_,
+        as_stream=stream_json,
+        dry_run=dry_run,
+        jobs=jobs,
+        fail_fast=fail_fast,
+    )
     found = session(context)
     found.quiet = found.quiet or quiet
-    code = run_async(delegate, found, wish)
+    code = run_async(cancelled_by_signals, delegate, found, wish)
     if code:
         raise typer.Exit(code)
 
@@ -128,7 +156,7 @@ def _mistake(source: str, message: str, hint: str = "") -> ProblemsError:
     return ProblemsError([Problem(source, 0, 0, message, hint)])
 
 
-def _pairs(source: str, given: Iterable[str], form: str = "NAME=VALUE") -> dict[str, str]:
+def pairs_of(source: str, given: Iterable[str], form: str = "NAME=VALUE") -> dict[str, str]:
     """`k=v` texts as a mapping. Raises ProblemsError for one without `=` and for a name given twice."""
     found: dict[str, str] = {}
     for text in given:
@@ -141,10 +169,10 @@ def _pairs(source: str, given: Iterable[str], form: str = "NAME=VALUE") -> dict[
     return found
 
 
-def _limits(given: Iterable[str]) -> dict[str, str]:
+def limits_of(given: Iterable[str]) -> dict[str, str]:
     """`usd=1,time=10m` as a mapping, by limit. What the values mean is the settings' business."""
     parts = [part.strip() for text in given for part in text.split(",") if part.strip()]
-    found = _pairs("--budget", parts, "LIMIT=N")
+    found = pairs_of("--budget", parts, "LIMIT=N")
     for name in found:
         if name not in LIMITS:
             raise _mistake("--budget", f"unknown limit '{name}'", f"there are {', '.join(LIMITS)}")

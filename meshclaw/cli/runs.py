@@ -11,9 +11,14 @@ import typer
 
 from meshclaw.cli.completion import run_ids
 from meshclaw.cli.output import emit_table, is_terminal, say
-from meshclaw.cli.records import find_run, recent_records
+from meshclaw.cli.patches import apply, diff
+from meshclaw.cli.perform import perform, proposals
+from meshclaw.cli.records import as_it_is, find_run, recent_records
+from meshclaw.cli.resume import resume
 from meshclaw.cli.session import emit_json, session
-from meshclaw.cli.words import cost_in_words, count, seconds_in_words
+from meshclaw.cli.verdicts import accept, reject
+from meshclaw.cli.words import cost_in_words, count, seconds_in_words, under_way
+from meshclaw.errors import Problem, ProblemsError
 
 app = typer.Typer(
     help="List the runs there were and read what happened in them.",
@@ -22,6 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("resume")(resume)
+app.command("accept")(accept)
+app.command("reject")(reject)
+NEEDED = ("run", "task", "model", "runner", "started_at", "directory", "denied", "exit")
+"""Keys of a record without which it cannot be shown."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -32,6 +42,9 @@ def list_(
     task: Annotated[
         str | None, typer.Option("--task", metavar="TASK", help="Only this task's runs.")
     ] = None,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="BATCH", help="Only the runs of this batch.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """List runs, newest first.
@@ -40,14 +53,16 @@ def list_(
     """
     found: list[dict[str, Any]] = []
     for record in recent_records(session(context).app().runs_dir):
-        if task is None or record.get("task") == task:
+        of_batch = batch is None or str(record.get("batch")).startswith(batch)
+        if of_batch and (task is None or record.get("task") == task):
             found.append(record)
         if len(found) == limit:
             break
     if json_:
         emit_json(found)
     elif not found:
-        say("there are no runs yet" if task is None else f"there are no runs of '{task}'")
+        narrowed = [f"of '{name}'" for name in (task, batch) if name is not None]
+        say(f"there are no runs {' '.join(narrowed) or 'yet'}")
     else:
         headings = ["run", "started", "task", "status", "steps", "tokens", "cost", "time"]
         # The part of an id that counts milliseconds names a run; a terminal has no room for the rest.
@@ -60,17 +75,25 @@ def _row(record: dict[str, Any], id_length: int | None) -> list[str]:
     status = str(record.get("status", "")).replace("_", " ")
     if record.get("status") == "succeeded":
         status = str(record.get("outcome"))
-    calls = record.get("calls") or 0
+    elif record.get("exit") is None:
+        status = under_way(record)
+        return [*_named(record, id_length), status, "", "", "", ""]
+    tokens = usage.get("total")
     return [
-        str(record["run"])[:id_length],
-        local_time(str(record.get("started_at", ""))),
-        str(record.get("task", "")),
+        *_named(record, id_length),
         status,
         str(record.get("steps", "")),
-        count(usage.get("total")),
-        cost_in_words(record.get("cost_usd"), str(record.get("cost_state")), calls) if calls else "",
+        count(tokens),
+        cost_in_words(record.get("cost_usd"), str(record.get("cost_state")), tokens)
+        if record.get("calls")
+        else "",
         seconds_in_words(record.get("duration_s") or 0.0),
     ]
+
+
+def _named(record: dict[str, Any], id_length: int | None) -> list[str]:
+    started = local_time(str(record.get("started_at", "")))
+    return [str(record["run"])[:id_length], started, str(record.get("task", ""))]
 
 
 def local_time(timestamp: str) -> str:
@@ -104,9 +127,19 @@ def show(
 
     folder: Path = find_run(session(context).app().runs_dir, run)
     directory = RunDirectory(folder)
-    record = directory.read_record()
+    record = as_it_is(directory.read_record(), folder)
+    missing = [key for key in NEEDED if key not in record]
+    if missing:
+        message = f"this is no record of a run: {', '.join(missing)} missing"
+        raise ProblemsError([Problem(str(directory.record), 0, 0, message)])
     events = list(read_transcript(directory.transcript)) if directory.transcript.is_file() else []
     if json_:
         emit_json(transcript_data(record, events))
     else:
         show_transcript(record, events, full=full)
+
+
+app.command()(diff)
+app.command()(apply)
+app.command()(proposals)
+app.command()(perform)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from meshclaw.cli.output import emit, is_terminal, say
+from meshclaw.cli.output import emit_formatted, is_terminal, say
+from meshclaw.cli.privacy import protect, redactor
+from meshclaw.terminal_text import escaped
 
 if TYPE_CHECKING:
     import typer
@@ -28,10 +30,14 @@ class Session:
     flags: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
 
-    def app(self) -> App:
+    def app(self, project: Path | None = None) -> App:
+        """The App of the project here, or of another one."""
         from meshclaw.app import App
 
-        return App(self.environment, self.cwd, flags=self.flags, notify=self.notify)
+        flags = {**self.flags, **({} if project is None else {"project": str(project)})}
+        app = App(self.environment, self.cwd, flags=flags, notify=self.notify)
+        protect(lambda: app.redactor)
+        return app
 
     def notify(self, text: str) -> None:
         """A sentence about something that was found and mended on the way."""
@@ -53,16 +59,13 @@ def run_async(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     return anyio.run(main, *args)
 
 
-def emit_json(value: Any) -> None:
-    """One JSON value: on one line into a pipe, indented into a terminal."""
-    emit(to_json(value, indent=2 if is_terminal(sys.stdout) else None))
+def emit_json(value: Any, indent: int | None = None) -> None:
+    """One JSON value, redacted: on one line into a pipe, indented into a terminal or as `indent` says."""
+    if indent is None and is_terminal(sys.stdout):
+        indent = 2
+    emit_formatted(to_json(redactor().data(value), indent))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; as an escape it is still JSON.
-        return json.dumps(value, indent=indent)
-    return text
+    """JSON that a terminal shows as it is: what it would obey, or nobody would see, stands as escapes."""
+    return escaped(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio
 
 from meshclaw.errors import ExitCode
+
+T = TypeVar("T")
 
 CODES = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -42,6 +46,47 @@ def stopping(stop: Callable[[ExitCode], None], leave: Callable[[], None]) -> Ite
     for number in CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def cancelled_by_signals(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """`work` of these arguments. The first signal cancels it, so that all that it has started is ended, and
+    SystemExit follows with the signal's code; the second leaves at once.
+
+    Nothing is raised where the signal happens to strike: a command could be lost that was just being
+    started.
+    """
+    codes: list[ExitCode] = []
+
+    def stop(code: ExitCode) -> None:
+        codes.append(code)
+        scope.cancel()
+
+    with anyio.CancelScope() as scope, stopping(stop, lambda: None):
+        return await work(*arguments)
+    raise SystemExit(int(codes[0]))
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """While inside, a signal raises SystemExit, and Ctrl-C KeyboardInterrupt, wherever it strikes.
+
+    For what blocks the event loop and has started nothing: a question to a person.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(int(CODES[signal.Signals(number)]))
+
+    before: dict[signal.Signals, Any] = {}
+    for number in CODES:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(
+                number, signal.default_int_handler if number == signal.SIGINT else handle
+            )
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 SCHEMA_FILE = "task.schema.json"
@@ -36,6 +37,10 @@ prompt: |
 # allow:                       # reading the project is allowed, all else only as named here
 #   write: ["src/**"]
 #   run: ["pytest *"]
+# propose: ["git push *"]      # what a person is asked to do after the run
+# accept:                      # what counts as done; all of it has to pass
+#   - run: pytest -q
+#   - changed: ["src/**"]
 # output:
 #   file: reports/@NAME@.md    # where the result goes as well
 #   schema: {type: object, required: [title], properties: {title: {type: string}}}
@@ -73,12 +78,15 @@ def with_schema_beside(task: str) -> str:
     return _SCHEMA_LINE.sub(f"# yaml-language-server: $schema=./{SCHEMA_FILE}", task)
 
 
-def write_schema(folder: Path) -> None:
-    """Puts the schema that editors read beside the tasks. An older one of ours is brought up to date."""
+def write_schema(folder: Path, checks: Sequence[str]) -> None:
+    """Puts the schema that editors read beside the tasks. An older one of ours is brought up to date.
+
+    `checks` names the kinds of checks there are.
+    """
     from meshclaw.tasks import task_json_schema
 
     path = folder / SCHEMA_FILE
-    text = json.dumps(task_json_schema(), indent=2) + "\n"
+    text = json.dumps(task_json_schema(checks), indent=2) + "\n"
     try:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from meshclaw.tasks import Input, Param, Task
+from meshclaw.tasks import Acceptance, Input, Param, Task
+from meshclaw.tasks.params import as_text
 
 
 def task_data(task: Task) -> dict[str, Any]:
     """A task as plain data, limits as written on the command line."""
     data = asdict(task)
+    del data["text"]
     data["path"] = None if task.path is None else str(task.path)
     limits = data["budget"]
     data["budget"] = {
@@ -32,11 +35,14 @@ def task_page(task: Task) -> str:
         "\n".join(head),
         _block("parameters", [_param(one) for one in task.params]),
         _block("inputs", [_input(one) for one in task.inputs]),
+        _block("matrix", _matrix(task)),
+        _block("needs", [f"{need.task} (its result is the input '{need.input}')" for need in task.needs]),
         _block("system", task.system.rstrip().splitlines()),
         _block("prompt", task.prompt.rstrip().splitlines()),
         _block("tools", [", ".join(task.tools)] if task.tools else []),
         _block("may", _allow(task)),
         _block("output", _output(task)),
+        _block("done when", [_check(one) for one in task.accept]),
         _block("budget", _budget(task)),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -64,9 +70,32 @@ def _input(one: Input) -> str:
     return f"{one.name}: {what} ({', '.join(notes)})"
 
 
+def _matrix(task: Task) -> list[str]:
+    if task.matrix is None:
+        return []
+    lines = []
+    for axis in task.matrix.axes:
+        source = axis.source
+        values = ", ".join(map(as_text, axis.values)) if source is None else f"{source.kind} {source.value}"
+        lines.append(f"{axis.param}: {' '.join(values.split())}")
+    rows = (("without", task.matrix.exclude), ("and", task.matrix.include))
+    for word, given in rows:
+        lines += (
+            f"{word} " + ", ".join(f"{name}={as_text(value)}" for name, value in row.items())
+            for row in given
+        )
+    return lines
+
+
 def _allow(task: Task) -> list[str]:
-    named = (("write", task.allow.write), ("run", task.allow.run), ("connect to", task.allow.network))
-    return [f"{verb}: {', '.join(patterns)}" for verb, patterns in named if patterns]
+    named = (
+        ("write", task.allow.write),
+        ("run", task.allow.run),
+        ("connect to", task.allow.network),
+        ("propose", task.propose),
+    )
+    lines = [f"{verb}: {', '.join(patterns)}" for verb, patterns in named if patterns]
+    return [*lines, f"accept its risk: {task.accept_risk}"] if task.accept_risk else lines
 
 
 def _output(task: Task) -> list[str]:
@@ -75,6 +104,19 @@ def _output(task: Task) -> list[str]:
         keys = ", ".join(task.output.schema.get("properties", {}))
         lines.append("JSON that fits a schema" + (f" ({keys})" if keys else ""))
     return lines
+
+
+def _check(one: Acceptance) -> str:
+    shown = one.kind if one.argument is None else f"{one.kind}: {_plainly(one.argument)}"
+    return f"{shown} ({_plainly(one.options)})" if one.options else shown
+
+
+def _plainly(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plainly(item)}".rstrip() for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plainly, value))
+    return " ".join((f"{value:g}" if isinstance(value, float) else str(value)).split())
 
 
 def _budget(task: Task) -> list[str]:

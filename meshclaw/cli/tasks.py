@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshclaw.cli.completion import task_names
-from meshclaw.cli.output import emit, emit_table, say
+from meshclaw.cli.output import emit, emit_exact, emit_formatted, emit_table, say
+from meshclaw.cli.recordings import replay_recordings
 from meshclaw.cli.session import emit_json, session
 from meshclaw.errors import ExitCode, Problem, ProblemsError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("test")(replay_recordings)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[
     str, typer.Argument(help="A task's name, or a task file.", metavar="TASK", autocompletion=task_names)
@@ -99,24 +101,46 @@ def check(
     """
     meshclaw = session(context).app()
     problems: list[Problem] = []
+    warnings: list[str] = []
     files = _files(meshclaw, paths or [], problems)
     for path in files:
         try:
-            meshclaw.read_task(path)
+            warnings += _warnings(meshclaw, path)
         except ProblemsError as error:
-            problems += error.problems
+            # What is wrong with a task is found again with each that needs it.
+            problems += (problem for problem in error.problems if problem not in problems)
     if json_:
         emit_json(
-            {"checked": len(files), "ok": not problems, "problems": [asdict(one) for one in problems]}
+            {
+                "checked": len(files),
+                "ok": not problems,
+                "problems": [asdict(one) for one in problems],
+                "warnings": warnings,
+            }
         )
     elif problems:
         emit("\n".join(map(str, problems)))
+    for warning in warnings:
+        say(f"warning: {warning}", "33")
     tasks = f"{len(files)} task{'' if len(files) == 1 else 's'}"
     if problems:
         say(f"{tasks} checked, {len(problems)} problem{'' if len(problems) == 1 else 's'} found", "31;1")
         raise typer.Exit(int(ExitCode.USAGE))
     if not session(context).quiet:
         say(f"{tasks} checked, no problems")
+
+
+def _warnings(meshclaw: App, path: Path) -> list[str]:
+    """What is dangerous about a task. Raises ProblemsError with what is wrong, also in what it needs."""
+    from meshclaw.app import RunOptions, TaskSource
+    from meshclaw.app.families import family_of
+    from meshclaw.app.risks import find_risks, warning
+
+    task = meshclaw.read_task(path)
+    family_of(meshclaw, TaskSource(task.name, path, "file"), task)
+    risks = find_risks(task, RunOptions(), meshclaw.config, project=meshclaw.project, cwd=meshclaw.cwd)
+    found = warning(task, risks)
+    return [found] if found else []
 
 
 def _files(meshclaw: App, paths: list[str], problems: list[Problem]) -> list[Path]:
@@ -143,6 +167,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The task's name, which is its file's stem.", metavar="NAME")],
 ) -> None:
     """Write a commented task file to begin with. Never overwrites."""
+    from meshclaw.app.trusting import trust_written
     from meshclaw.cli.skeletons import task_skeleton, write_schema
 
     found = session(context)
@@ -160,14 +185,15 @@ def new(
         raise ProblemsError([Problem(str(path), 0, 0, "there is such a task already")]) from None
     except OSError as error:
         raise ProblemsError([Problem(str(path), 0, 0, f"cannot be written: {error.strerror}")]) from None
-    write_schema(folder)
-    emit(str(path))
+    write_schema(folder, meshclaw.plugins.names("checks"))
+    trust_written(meshclaw, [path])
+    emit_exact(str(path))
     if not found.quiet:
         say(f"edit it, then: meshclaw tasks check {bare} && meshclaw run {bare} --dry-run")
 
 
 @app.command()
-def schema() -> None:
+def schema(context: typer.Context) -> None:
     """Print the JSON Schema of task files, for editors.
 
     \b
@@ -176,5 +202,5 @@ def schema() -> None:
     """
     from meshclaw.tasks import task_json_schema
 
-    data: Any = task_json_schema()
-    emit(json.dumps(data, indent=2))
+    data: Any = task_json_schema(session(context).app().plugins.names("checks"))
+    emit_formatted(json.dumps(data, indent=2))

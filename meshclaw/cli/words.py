@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from meshclaw.errors import ExitCode
+from meshclaw.pricing import dollars
 from meshclaw.terminal_text import clean
 
 
@@ -33,23 +35,15 @@ def count(number: int | None) -> str:
     return "unknown" if number is None else f"{number:,}"
 
 
-def dollars(amount: Decimal | str | None) -> str:
-    """Four decimals, more where the first digits would be lost: `$0.0123`, `$0.000012`."""
-    if amount is None:
-        return "unknown"
-    value = Decimal(amount)
-    if not value:
-        return "$0"
-    places = max(4, 1 - value.adjusted())
-    return f"${value:,.{min(places, 9)}f}"
+def cost_in_words(cost_usd: str | None, cost_state: str, tokens: int | None) -> str:
+    """`$0.0123`, `free`, `unpriced`, `unknown`; nothing is `$0` that was not.
 
-
-def cost_in_words(cost_usd: str | None, cost_state: str, calls: int) -> str:
-    """`$0.0123`, `free`, `unpriced`, `unknown`; nothing is `$0` that was not."""
+    Of a paid model that refused a call nothing is free: without `tokens`, nothing was spent.
+    """
     if cost_usd is None:
         return "unpriced" if cost_state == "unpriced" else "cost unknown"
     if not Decimal(cost_usd):
-        return "free" if calls else "nothing spent"
+        return "nothing spent" if tokens == 0 else "free"
     return dollars(cost_usd)
 
 
@@ -100,20 +94,83 @@ def bounded(text: str, lines: int) -> str:
 def status_in_words(record: Mapping[str, Any]) -> str:
     """`succeeded, unchecked`, or the status and its reason."""
     status = str(record.get("status"))
+    outcome = str(record.get("outcome"))
+    if outcome == "rejected" and record.get("exit") == ExitCode.NOT_ACCEPTED:
+        return f"rejected: {record.get('reason')}"
     if status == "succeeded":
-        return f"{status}, {record.get('outcome')}"
-    return f"{status.replace('_', ' ')}: {record['reason']}" if record.get("reason") else status
+        return f"{status}, {outcome}"
+    status, reason = status.replace("_", " "), record.get("reason")
+    return f"{status}: {reason}" if reason and reason != status else status
+
+
+def under_way(record: Mapping[str, Any]) -> str:
+    """How it stands with a run whose record says that it has not ended."""
+    return "running" if record.get("status") == "running" else "cut short"
+
+
+def so_far(record: Mapping[str, Any], steps: int, usage: Mapping[str, Any]) -> str:
+    """A run that has not ended on one line, as far as its transcript knows."""
+    state = under_way(record)
+    if state == "cut short":
+        state += (
+            f": {record.get('reason')}; `meshclaw runs resume {str(record['run'])[:13]}` goes on with it"
+        )
+    known = f"at least {tokens_in_words(usage)}" if steps else "tokens unknown"
+    return (
+        f"{state} \u00b7 {steps} step{'' if steps == 1 else 's'} so far \u00b7 {known} \u00b7 cost unknown"
+    )
+
+
+def patch_in_words(record: Mapping[str, Any]) -> str | None:
+    """What became of a run's patch on one line, and how to read it; None for a run that has none."""
+    patch = record.get("patch")
+    if not patch:
+        return None
+    files, left_out = len(patch["files"]), len(patch.get("left_out") or ())
+    parts = ["it changed nothing that it may change"]
+    if files:
+        lines = f", +{patch['added']} -{patch['removed']}" if "added" in patch else ""
+        done = [f"branch {patch['branch']}"] if patch.get("branch") else []
+        done += ["applied"] if patch.get("applied") else []
+        parts = [f"{_files(files)}{lines}" + (f" ({', '.join(done)})" if done else "")]
+    if left_out:
+        parts.append(f"{_files(left_out)} left out")
+    return f"patch: {', '.join(parts)}; meshclaw runs diff {record['run'][:13]}"
+
+
+def left_to_do(record: Mapping[str, Any]) -> str | None:
+    """What a person has to do for the result to get where it is to go; None when nothing is left."""
+    if not record.get("undelivered"):
+        return None
+    accept = f"`meshclaw runs accept {record['run'][:13]}` delivers it"
+    return f"once that is mended, {accept}" if record.get("status") == "failed" else accept
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
+
+
+def judged_by(check: Mapping[str, Any]) -> str:
+    """The model that a check asked, for after its name."""
+    return f" ({check['model']})" if check.get("model") else ""
 
 
 def summary(record: Mapping[str, Any]) -> str:
     """A run's end on one line."""
+    if record.get("reused"):
+        again = f"accepted already in run {record['reused']}: its result again, nothing spent"
+        return again if record.get("exit") == ExitCode.OK else f"{status_in_words(record)} \u00b7 {again}"
     steps = record.get("steps") or 0
     return " \u00b7 ".join(
         [
             status_in_words(record),
             f"{steps} step{'' if steps == 1 else 's'}",
             tokens_in_words(record.get("usage")),
-            cost_in_words(record.get("cost_usd"), str(record.get("cost_state")), record.get("calls") or 0),
+            cost_in_words(
+                record.get("cost_usd"),
+                str(record.get("cost_state")),
+                (record.get("usage") or {}).get("total"),
+            ),
             seconds_in_words(record.get("duration_s") or 0.0),
         ]
     )

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from meshclaw.ledger.entry import Call
 from meshclaw.messages import Response
-from meshclaw.pricing import Cost, CostState
+from meshclaw.pricing import Cost, CostState, Prices
 from meshclaw.usage import ZERO, Usage, UsageSource
+
+
+def response_cost(prices: Prices, provider: str, model: str, response: Response, at: datetime) -> Cost:
+    """What a response cost, as it was served."""
+    return prices.cost(provider, model, response.usage, at=at, tier=response.tier, geo=response.geo)
 
 
 def settled_call(entry: Call, response: Response, cost: Cost, *, over_reserve: bool = False) -> Call:
     """The `call` entry of a response that was received, whenever it is written."""
-    entry = with_usage(entry, response.usage, response.usage_source)
     return replace(
         entry,
+        **_usage_fields(response.usage, response.usage_source),
         status="ok",
         served_model=response.served_model,
         response_id=response.response_id,
         wire_usage=response.wire_usage,
         tier=response.tier,
+        geo=response.geo,
         cost_nusd=cost.nusd,
         cost_state=cost.state,
         rates=cost.rates,
@@ -40,20 +47,11 @@ def call_usage(entry: Call) -> Usage:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, as the ledger writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def with_usage(entry: Call, usage: Usage, source: UsageSource) -> Call:
-    return replace(
-        entry,
-        input=usage.input,
-        cache_read=usage.cache_read,
-        cache_write=usage.cache_write,
-        output=usage.output,
-        reasoning=usage.reasoning,
-        split_assumed=usage.split_assumed,
-        usage_source=source.value,
-    )
+    return replace(entry, **_usage_fields(usage, source))
 
 
 def total_usage(calls: Iterable[Call]) -> Usage:
@@ -74,3 +72,15 @@ def total_cost(calls: Iterable[Call]) -> Cost:
         ):
             worst = call.cost_state
     return Cost(total if worst == "priced" else None, worst)
+
+
+def _usage_fields(usage: Usage, source: UsageSource) -> dict[str, Any]:
+    return {
+        "input": usage.input,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+        "output": usage.output,
+        "reasoning": usage.reasoning,
+        "split_assumed": usage.split_assumed,
+        "usage_source": source.value,
+    }

@@ -7,10 +7,11 @@ exactly one `call` follows: at once, or from the transcript when a killed run is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import perf_counter
+from typing import Any
 
 import anyio
 
@@ -19,7 +20,7 @@ from meshclaw.errors import FailureKind, ProviderError
 from meshclaw.ledger.entry import Call, CallStatus, Ledger, Reserve
 from meshclaw.messages import Request, Response, encode_response, request_digest
 from meshclaw.metering.bounds import CallPrices, input_bound
-from meshclaw.metering.entries import call_usage, settled_call, timestamp, with_usage
+from meshclaw.metering.entries import call_usage, response_cost, settled_call, timestamp, with_usage
 from meshclaw.metering.watcher import RedactingStream, Watcher, redacted
 from meshclaw.pricing import Prices
 from meshclaw.providers.base import Provider, Sink
@@ -34,7 +35,8 @@ class CallContext:
     """What a Metered provider needs to know of the attempt it works for.
 
     `record` writes a transcript line and tells the watchers; `notify` only tells them. `redact` keeps
-    secrets out of what is remembered. `now` is the wall clock, in UTC.
+    secrets out of what is remembered. `now` is the wall clock, in UTC. `label` stands before the step in
+    the ids of calls that no Runner makes; `tries` counts, by step, the calls that an earlier process made.
     """
 
     run: str
@@ -45,8 +47,10 @@ class CallContext:
     now: Callable[[], datetime]
     record: Callable[..., Awaitable[None]]
     notify: Callable[..., None]
-    redact: Callable[[str], str]
+    redact: Callable[[Any], Any]
     redact_stream: Callable[[], RedactingStream]
+    label: str = ""
+    tries: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Metered:
     def __init__(self, inner: Provider, context: CallContext) -> None:
         self._inner = inner
         self._context = context
-        self._tries: dict[int, int] = {}
+        self._tries = dict(context.tries)
         self._last: tuple[Request, Usage] | None = None
         self.calls: list[Call] = []
         self.name = inner.name
@@ -89,11 +93,14 @@ class Metered:
     async def complete(self, request: Request, sink: Sink) -> Response:
         """One call, accounted for however it ends."""
         pending = await self._reserve(request, sink)
+        left = False
         try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            left = True
             response = await self._inner.complete(pending.request, pending.watcher)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await self._settle_failure(pending, error)
+                await self._settle_failure(pending, error, left=left)
             raise
         with anyio.CancelScope(shield=True):
             response = await self._settle(pending, response)
@@ -104,10 +111,10 @@ class Metered:
         context = self._context
         number = self._tries.get(request.step, 0)
         self._tries[request.step] = number + 1
-        call = f"{context.attempt}.{request.step}.{number}"
+        call = f"{context.attempt}.{context.label}{request.step}.{number}"
         prices = CallPrices(context.prices, self.name, request.model, context.now())
         bound = input_bound(request, self._last, self.overhead_tokens)
-        reservation = context.budget.reserve(bound, request.max_output, prices)
+        reservation = await context.budget.admit(bound, request.max_output, prices)
         request = replace(request, max_output=reservation.max_output)
         try:
             await context.record(
@@ -117,11 +124,13 @@ class Metered:
                 messages=len(request.messages),
                 digest=request_digest(request),
             )
-            await context.ledger.append(self._reserve_entry(call, request, reservation))
+            with anyio.CancelScope(shield=True):
+                # The ledger keeps what it was handed, also when nobody waits for it any more.
+                await context.ledger.append(self._reserve_entry(call, request, reservation))
         except BaseException:
             context.budget.settle(reservation, ZERO, 0)
             raise
-        watcher = Watcher(sink, context.notify, context.redact_stream())
+        watcher = Watcher(sink, context.notify, context.redact_stream(), context.redact)
         return _Pending(call, request, reservation, watcher, number, perf_counter())
 
     async def _settle(self, pending: _Pending, response: Response) -> Response:
@@ -129,9 +138,7 @@ class Metered:
         pending.watcher.finish()
         response = redacted(response, context.redact)
         entry = self._call_entry(pending)
-        cost = context.prices.cost(
-            self.name, pending.request.model, response.usage, at=context.now(), tier=response.tier
-        )
+        cost = response_cost(context.prices, self.name, pending.request.model, response, context.now())
         over = context.budget.settle(pending.reservation, response.usage, cost.nusd)
         entry = settled_call(entry, response, cost, over_reserve=over)
         try:
@@ -140,7 +147,8 @@ class Metered:
             await self._append(entry)
         return response
 
-    async def _settle_failure(self, pending: _Pending, error: BaseException) -> None:
+    async def _settle_failure(self, pending: _Pending, error: BaseException, *, left: bool) -> None:
+        """`left` says that the request may have been on the wire; else it cost nothing."""
         context, watcher = self._context, pending.watcher
         watcher.finish()
         entry = self._call_entry(pending)
@@ -151,7 +159,7 @@ class Metered:
             status = "error" if error.billed or watcher.answering else "refused"
         elif isinstance(error, Exception):
             failure, status = str(FailureKind.MALFORMED), "error"
-        if status == "refused":
+        if status == "refused" or not left:
             context.budget.settle(pending.reservation, ZERO, 0)
             entry = with_usage(entry, ZERO, UsageSource.FINAL)
             entry = replace(entry, cost_nusd=0, cost_state="priced")

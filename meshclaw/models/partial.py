@@ -35,6 +35,9 @@ class Partial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if not self.have:
+            # Nothing to go on from: it would only be listed as a download that was begun.
+            self.path.unlink(missing_ok=True)
 
     @property
     def complete(self) -> bool:

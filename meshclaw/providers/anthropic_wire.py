@@ -155,6 +155,7 @@ class MessageFold:
             response_id=self._start.get("id"),
             served_model=self._start.get("model"),
             tier=(self._usage or {}).get("service_tier"),
+            geo=(self._usage or {}).get("inference_geo"),
             wire_stop=self._stop,
         )
 

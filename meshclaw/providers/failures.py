@@ -93,7 +93,7 @@ _SUMMARIES: dict[FailureKind, str] = {
     FailureKind.CONNECTION: "no connection",
     FailureKind.STALLED: "the answer stalled",
     FailureKind.TIMEOUT: "timed out",
-    FailureKind.AUTHENTICATION: "the key was not accepted",
+    FailureKind.AUTHENTICATION: "not authorised",
     FailureKind.PERMISSION: "the key may not do this",
     FailureKind.NOT_FOUND: "no such model or address",
     FailureKind.INVALID_REQUEST: "the request was refused",
@@ -109,7 +109,7 @@ _HINTS: dict[FailureKind, str] = {
     FailureKind.OVERLOADED: "try again later, or name another model",
     FailureKind.PERMISSION: "ask the account's owner for access to this model",
     FailureKind.NOT_FOUND: "check the model's name and the provider's base URL",
-    FailureKind.CONTEXT_TOO_LONG: "give it smaller inputs, or a model with a larger window",
+    FailureKind.CONTEXT_TOO_LONG: "give it fewer or shorter inputs, or another model",
     FailureKind.BILLING: "add credit or raise the spending limit in the provider's console",
 }
 

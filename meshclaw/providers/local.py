@@ -113,11 +113,17 @@ def _start(weights: Path, window: int, threads: int | None) -> Any:
     os.putenv("GOMP_SPINCOUNT", "1000")
     try:
         import xllamacpp
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ProviderError(
             FailureKind.NOT_FOUND,
             f"the embedded model's runtime is not installed ({error})",
             hint="install it with: pip install 'meshclaw[local]'",
+        ) from error
+    except ImportError as error:
+        raise ProviderError(
+            FailureKind.NOT_FOUND,
+            f"the embedded model's runtime cannot be loaded ({error})",
+            hint="it needs GCC's OpenMP library; on Debian: apt-get install libgomp1",
         ) from error
     count = threads or min(len(os.sched_getaffinity(0)), MOST_THREADS)
     parameters = xllamacpp.CommonParams()

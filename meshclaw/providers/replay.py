@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio.lowlevel
 
 from meshclaw.errors import FailureKind, Problem, ProblemsError, ProviderError
 from meshclaw.messages import Request, Response, Text, decode_response, request_digest
 from meshclaw.providers.base import Sink
-from meshclaw.runs import read_transcript
+from meshclaw.runs import is_judges, read_transcript
 
 
 class ReplayProvider:
@@ -17,18 +19,29 @@ class ReplayProvider:
 
     `strict` compares each request's digest with the recorded one, so a replay under another model name,
     prompt or output limit is refused. The file is read at once; raises ProblemsError when it is missing or
-    not a transcript. `model` is the model id that was asked when it was recorded.
+    not a transcript. `model` is the model id that was asked when it was recorded. `judges` plays back what
+    the checks' judges answered instead of the worker; `adapt` may change what a response says, when it is
+    played.
     """
 
     name = "replay"
     overhead_tokens = 0
     free = True
 
-    def __init__(self, path: Path, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        strict: bool = False,
+        judges: bool = False,
+        adapt: Callable[[Any], Any] = lambda response: response,
+    ) -> None:
         self._path = path
+        self._judges = judges
         self._strict = strict
         self._played = 0
-        self._recorded: list[tuple[Response, str | None]] = []
+        self._adapt = adapt
+        self._recorded: list[tuple[Any, str | None]] = []
         self.nudge = False
         self.model = ""
         self._load()
@@ -45,7 +58,7 @@ class ReplayProvider:
                 f"replay: the recording has no more responses: {self._path} has {self._played}",
                 hint="the run went another way than the recorded one; record it again",
             )
-        response, digest = self._recorded[self._played]
+        recorded, digest = self._recorded[self._played]
         if self._strict and digest is not None and digest != request_digest(request):
             raise ProviderError(
                 FailureKind.INVALID_REQUEST,
@@ -53,6 +66,7 @@ class ReplayProvider:
                 hint="the task, its inputs, the model or the prompt have changed; record it again",
             )
         self._played += 1
+        response = decode_response(self._adapt(recorded))
         if response.response_id is not None:
             sink.response_id(response.response_id)
         for part in response.message.parts:
@@ -73,9 +87,9 @@ class ReplayProvider:
                     self.nudge = self.nudge or bool(event.data.get("nudge", False))
                 elif event.kind == "request":
                     digests[event.data["call"]] = event.data["digest"]
-                elif event.kind == "response":
-                    response = decode_response(event.data["response"])
-                    self._recorded.append((response, digests.get(event.data["call"])))
+                elif event.kind == "response" and is_judges(event.data["call"]) == self._judges:
+                    decode_response(event.data["response"])
+                    self._recorded.append((event.data["response"], digests.get(event.data["call"])))
         except OSError as error:
             reason = error.strerror or str(error)
             raise ProblemsError([Problem(str(self._path), 0, 0, f"cannot be read: {reason}")]) from error
