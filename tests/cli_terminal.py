@@ -14,14 +14,23 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from meshclaw.app import App
+from meshclaw.app.trusting import all_powers, find_untrusted, trust_items
 from meshclaw.cli.main import invoke
 
 PATIENCE = 60.0
 """Seconds after which a process that should have said something counts as stuck."""
+
+
+def trust_project(project: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Trusts what the project holds, as its user would; broken tasks are left out."""
+    app = App({**os.environ, **(environment or {})}, project)
+    trust_items(app, find_untrusted(app, all_powers(app, [])))
 
 
 @dataclass
@@ -41,11 +50,15 @@ class Cli:
         path = self.project / "tasks" / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+        trust_project(self.project, self.environment)
         return path
 
 
 class Terminal:
-    """A process whose three streams are a terminal of `columns`; `pipe_stdout` keeps stdout apart."""
+    """A process whose three streams are a terminal of `columns`; Ctrl-C can be typed.
+
+    `stdin` and `stdout` keep these apart, as `subprocess` takes them.
+    """
 
     def __init__(
         self,
@@ -54,6 +67,7 @@ class Terminal:
         cwd: Path,
         *,
         columns: int = 100,
+        stdin: int | None = None,
         stdout: int | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
@@ -62,10 +76,11 @@ class Terminal:
             [sys.executable, "-m", "meshclaw", *arguments],
             cwd=cwd,
             env={**os.environ, "TERM": "xterm-256color", **environment},
-            stdin=slave,
+            stdin=slave if stdin is None else stdin,
             stdout=slave if stdout is None else stdout,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=partial(fcntl.ioctl, slave, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
         self.seen = ""
@@ -100,6 +115,20 @@ class Terminal:
         while self._read(deadline):
             pass
         return self.process.wait(PATIENCE)
+
+    def finish_by_ctrl_c(self) -> int:
+        """Types Ctrl-C until the process ends, as a person would who sees nothing happen.
+
+        A signal that comes just before a read begins to wait is not seen before that read returns.
+        """
+        for _ in range(round(PATIENCE)):
+            self.type("\x03")
+            deadline = time.monotonic() + 1
+            while self._read(deadline):
+                pass
+            if self.process.poll() is not None:
+                break
+        return self.finish()
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))

@@ -13,10 +13,14 @@ from typing import Any
 
 @dataclass
 class CommandLine:
-    """`run("report", "--by", "day")` gives the finished process; `environment` is added to a bare one."""
+    """`run("report", "--by", "day")` gives the finished process; `environment` is added to a bare one.
+
+    `within` are the words of another command that runs it.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.project = self.folder / "project"
@@ -27,7 +31,7 @@ class CommandLine:
         self, *arguments: str, stdin: str | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "meshclaw", *arguments],
+            [*self.within, sys.executable, "-m", "meshclaw", *arguments],
             cwd=self.project,
             env=self._environment(),
             input=stdin,
@@ -36,6 +40,17 @@ class CommandLine:
             text=True,
             timeout=timeout,
             check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The command while it runs; what it says is thrown away."""
+        return subprocess.Popen(
+            [*self.within, sys.executable, "-m", "meshclaw", *arguments],
+            cwd=self.project,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def record(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> dict[str, Any]:

@@ -7,10 +7,18 @@ pulling them). It is the only variable of ours that tests see from outside.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from adversarial_count import pytest_sessionfinish as pytest_sessionfinish
+from adversarial_count import pytest_terminal_summary as pytest_terminal_summary
+from contained import bench as bench
+from contained import missing_in_ci as missing_in_ci
 from hypothesis import settings
+from made_once import Once
 
 OUTSIDE = ("ANTHROPIC_", "OPENAI_", "MESHCLAW_", "XDG_", "OPENROUTER_", "GEMINI_", "GOOGLE_")
 """Variables with these prefixes never reach a test: a key found by chance could be spent."""
@@ -19,6 +27,14 @@ MODELS_VARIABLE = "MESHCLAW_TEST_MODELS"
 
 settings.register_profile("meshclaw", deadline=None)
 settings.load_profile("meshclaw")
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def anyio_backend() -> str:
     """The event loop of async tests and fixtures of any scope."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def once() -> Iterator[Once]:
+    with ExitStack() as stack:
+        yield Once(stack)
 
 
 @pytest.fixture(autouse=True)

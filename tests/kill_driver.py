@@ -21,7 +21,7 @@ from meshclaw.ledger.chain import verify
 from meshclaw.ledger.entry import Call, Reserve, RunEnd
 from meshclaw.ledger.file import FileLedger, read_entries
 from meshclaw.messages import Request, Response
-from meshclaw.policies import Effects
+from meshclaw.policies import Effects, TaskPolicy
 from meshclaw.providers.base import Sink
 from meshclaw.runs import Event, RunDirectory, read_transcript
 from meshclaw.testing import Say, ScriptedProvider, call
@@ -81,7 +81,7 @@ async def work(folder: Path, at: int) -> None:
     tools = [FakeTool("read"), FakeTool("write", touch, Effects(writes=("a",)))]
     ledger = TickingLedger(folder / "ledger.jsonl", bomb)
     bench = RunBench(folder, tools=tools, provider=provider, ledger=ledger)
-    bench.policy.write = ("a",)
+    bench.policy = TaskPolicy(["a"])
     bench.events = TickingEvents(bomb)
     await bench.run()
     await ledger.aclose()

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("cli",),
-    ("app", "testing"),
-    ("schedules", "reports"),
+    ("cli", "testing"),
+    ("app",),
+    ("schedules", "reports", "settling", "batches"),
     ("dispatch",),
     ("runners", "checks"),
-    ("tools", "metering", "inputs"),
+    ("tools", "metering", "inputs", "isolation", "recordings"),
     ("providers", "sandbox", "ledger", "models"),
-    ("tasks", "config", "plugins"),
-    ("budgets", "policies", "pricing", "workspace"),
-    ("runs", "templates"),
-    ("messages", "documents", "redaction", "terminal_text", "schemas", "units", "shell_syntax"),
+    ("tasks", "config", "plugins", "trust"),
+    ("addresses", "budgets", "policies", "pricing", "workspace"),
+    ("runs", "templates", "answers"),
+    ("messages", "documents", "redaction", "terminal_text", "schemas", "units", "shell_syntax", "excuses"),
     ("usage", "errors"),
 )
 """Imports point strictly down; rooms in one row never import each other."""
@@ -43,8 +43,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "platformdirs": ("app",),
     "uuid6": ("app",),
     "pathspec": ("workspace",),
-    "regex": ("workspace", "tools"),
+    "regex": ("workspace", "tools", "checks"),
     "msgspec": ("ledger", "models"),
+    "h11": ("tools", "sandbox"),
     "httpx2": ("providers/wire", "providers/openai_client", "providers/anthropic", "models"),
 }
 """Where each library may be imported: a room, or one module of it. "" is everywhere."""

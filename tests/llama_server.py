@@ -2,7 +2,7 @@
 
 It speaks OpenAI's Chat Completions and Responses and Anthropic's Messages::
 
-    with LlamaServer(weights_of("qwen2.5-coder-0.5b")) as server:
+    with LlamaServer(weights_of()) as server:
         environment = {"OPENAI_BASE_URL": server.openai_url, "ANTHROPIC_BASE_URL": server.url}
 
 It ends when its standard input is closed, so it cannot outlive a test that was killed.
@@ -21,7 +21,10 @@ from typing import Self
 import pytest
 from conftest import MODELS_VARIABLE
 
-from meshclaw.models import DEFAULT_LOCAL, ModelStore
+from meshclaw.models import ModelStore
+
+TESTED = "qwen2.5-coder-0.5b"
+"""The small one: what the tests ask for does not need more, and takes a third of the time."""
 
 SERVE = """
 import os, sys
@@ -46,7 +49,7 @@ START = 180
 """Seconds that loading may take on a machine under load."""
 
 
-def weights_of(name: str = DEFAULT_LOCAL) -> Path:
+def weights_of(name: str = TESTED) -> Path:
     """The model's verified file, or the test is skipped, saying how to get it."""
     folder = os.environ.get(MODELS_VARIABLE)
     if not folder:

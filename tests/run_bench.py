@@ -11,7 +11,7 @@ from typing import Any
 
 from meshclaw.budgets import Budget
 from meshclaw.dispatch import Delegation, Dispatcher, House, Stop
-from meshclaw.errors import ProviderError
+from meshclaw.errors import LedgerError, ProviderError
 from meshclaw.messages import ToolSpec
 from meshclaw.policies import Effects, TaskPolicy
 from meshclaw.pricing import Prices, Rates
@@ -57,6 +57,20 @@ def failing(message: str) -> Callable[[Mapping[str, Any]], str]:
     return do
 
 
+class FailingLedger(MemoryLedger):
+    """Refuses the append of this number, counted from 1, and all after it, until `left` is set."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    async def append(self, *entries: Any) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise LedgerError("the ledger cannot be written: the disk is full")
+        await super().append(*entries)
+
+
 @dataclass
 class RunBench:
     """`run()` carries out one run and keeps what it left: the record, ledger entries, events."""
@@ -69,14 +83,18 @@ class RunBench:
     output: Output = field(default_factory=Output)
     provider: Any = None
     policy: TaskPolicy = field(default_factory=lambda: TaskPolicy(source="task.yaml"))
+    propose: Sequence[str] = ()
     prompt: str = "Do it."
     model_id: str = "m"
     secrets: Sequence[str] = ()
+    sandbox: Any = None
     rates: Rates = field(default_factory=lambda: Rates(Decimal(2), Decimal(10)))
     ledger: Any = field(default_factory=MemoryLedger)
+    ledger_file: str | None = None
     retrying: Callable[[Provider, Callable[[int, ProviderError, float], None]], Provider] = (
         lambda inner, tell: inner
     )
+    timeout: float = 60.0
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,11 +117,19 @@ class RunBench:
             who="tester",
             host="here",
             listen=self.events.append,
+            ledger_file=self.ledger_file,
         )
 
     def delegation(self) -> Delegation:
         return Delegation(
-            task=Task("job", self.prompt, source="task.yaml", output=self.output, digest="d" * 64),
+            task=Task(
+                "job",
+                self.prompt,
+                source="task.yaml",
+                propose=tuple(self.propose),
+                output=self.output,
+                digest="d" * 64,
+            ),
             params={},
             project=self.project,
             prompt=self.prompt,
@@ -115,10 +141,10 @@ class RunBench:
             runner=self.runner,
             tools=self.tools,
             policy=self.policy,
-            sandbox=None,
+            sandbox=self.sandbox,
             budget=self.budget,
             max_output=1_000,
-            timeout=60.0,
+            timeout=self.timeout,
             output_file=self.output.file,
             **self.options,
         )

@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshclaw.budgets import NO_LIMITS, Budget, BudgetMeter
+from meshclaw.budgets import NO_LIMITS, Budget, BudgetMeter, Reservation
 from meshclaw.errors import BudgetError
 from meshclaw.messages import MINIMUM_MAX_OUTPUT
 from meshclaw.usage import Usage
@@ -117,6 +118,15 @@ def test_the_model_is_told_once_at_80_and_once_at_95_percent() -> None:
     assert told == [80, 95]
 
 
+def test_with_few_steps_the_model_is_told_while_it_can_still_answer() -> None:
+    meter = BudgetMeter(Budget(None, None, 3, None))
+    told: list[str | None] = []
+    for _ in range(3):
+        meter.step()
+        told.append(meter.warning())
+    assert told == [None, "Only one step is left. Give your final answer now.", None]
+
+
 @given(
     limit=st.integers(1, 10_000_000_000),
     tokens=st.integers(0, 200_000),
@@ -136,3 +146,89 @@ def test_what_is_reserved_never_exceeds_the_limit(
         assert reservation.cost_nusd is not None
         assert reservation.cost_nusd <= limit
         assert min(MINIMUM_MAX_OUTPUT, output) <= reservation.max_output <= output
+
+
+@given(
+    limit=st.integers(1, 1_000_000_000),
+    calls=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 50_000), st.integers(1, 8_192), st.floats(0, 1)),
+        max_size=30,
+    ),
+)
+def test_what_several_meters_reserve_never_exceeds_the_limit_above_them(
+    limit: int, calls: list[tuple[int, int, int, float]]
+) -> None:
+    above = BudgetMeter(Budget(Decimal(limit) / 10**9, None, None, None), whose="batch")
+    meters = [BudgetMeter(Budget(Decimal("0.5"), None, None, None), above) for _ in range(3)]
+    price = PerToken(1_000, 5_000)
+    waiting: list[tuple[BudgetMeter, Reservation]] = []
+    for which, tokens, output, share in calls:
+        try:
+            waiting.append((meters[which], meters[which].reserve(tokens, output, price)))
+        except BudgetError:
+            pass
+        held = sum(reservation.cost_nusd or 0 for _, reservation in waiting)
+        assert above.spent_nusd + held <= limit
+        if share < 0.5 and waiting:
+            meter, reservation = waiting.pop(0)
+            meter.settle(reservation, Usage(input=1, output=1), int((reservation.cost_nusd or 0) * share))
+    assert above.spent_nusd == sum(meter.spent_nusd for meter in meters)
+
+
+def test_a_refusal_from_above_is_told_from_ones_own() -> None:
+    above = BudgetMeter(Budget(None, 2_000, None, None), whose="batch")
+    own = BudgetMeter(Budget(None, 1_600, None, None), above)
+    own.reserve(1_000, 600, FREE)
+    with pytest.raises(BudgetError) as caught:
+        own.reserve(1_000, 600, FREE)
+    assert (above.refused, own.refused, "batch" in str(caught.value)) == (False, True, False)
+    with pytest.raises(BudgetError, match="of 2000 of the batch are left - raise it with --budget tokens="):
+        BudgetMeter(NO_LIMITS, above).reserve(1_000, 600, FREE)
+    assert above.refused
+
+
+async def test_a_call_waits_for_room_that_others_hold_and_is_then_as_long_as_it_may_be() -> None:
+    above = BudgetMeter(Budget(None, 3_000, None, None), whose="batch")
+    first, second = BudgetMeter(NO_LIMITS, above), BudgetMeter(NO_LIMITS, above)
+    held = await first.admit(1_000, 1_000, FREE)
+    admitted: list[Reservation] = []
+
+    async def ask() -> None:
+        admitted.append(await second.admit(1_000, 1_000, FREE))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert admitted == []
+        first.settle(held, Usage(input=50, output=50), 0)
+    assert [one.max_output for one in admitted] == [1_000]
+
+
+async def test_nobody_waits_for_room_that_nobody_holds() -> None:
+    above = BudgetMeter(Budget(None, 3_000, None, None), whose="batch")
+    own = BudgetMeter(NO_LIMITS, above)
+    assert (await own.admit(2_000, 4_000, FREE)).max_output == 1_000
+    empty = BudgetMeter(Budget(None, 100, None, None), whose="batch")
+    with pytest.raises(BudgetError):
+        await BudgetMeter(NO_LIMITS, empty).admit(2_000, 4_000, FREE)
+
+
+def test_steps_count_for_the_meter_above_and_a_refused_one_for_neither() -> None:
+    above = BudgetMeter(Budget(None, None, 3, None), whose="batch")
+    first, second = BudgetMeter(Budget(steps=2), above), BudgetMeter(Budget(steps=2), above)
+    first.step()
+    first.step()
+    with pytest.raises(BudgetError, match=r"limit of 2 steps is used up"):
+        first.step()
+    second.step()
+    with pytest.raises(BudgetError, match=r"limit of 3 steps of the batch is used up"):
+        second.step()
+    assert (above.steps, first.steps, second.steps) == (3, 2, 1)
+
+
+def test_what_was_spent_before_is_not_there_to_be_spent_again() -> None:
+    meter = BudgetMeter(Budget(Decimal("0.01"), None, None, None))
+    meter.charge(nusd=9_000_000, tokens=100, steps=1)
+    assert meter.reserve(100, 512, PerToken(1_000)).cost_nusd == 100_000
+    with pytest.raises(BudgetError):
+        meter.reserve(901, 512, PerToken(1_000))

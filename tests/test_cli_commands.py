@@ -15,8 +15,18 @@ from cli_terminal import Cli
 from wire_server import Turn, WireServer
 
 from meshclaw.cli.report import local_zone
-from meshclaw.cli.words import call_in_words, cost_in_words, dollars, seconds_in_words, tokens_in_words
+from meshclaw.cli.tally import Tally
+from meshclaw.cli.transcript import show_transcript
+from meshclaw.cli.words import (
+    call_in_words,
+    cost_in_words,
+    seconds_in_words,
+    status_in_words,
+    tokens_in_words,
+)
 from meshclaw.errors import ExitCode
+from meshclaw.pricing import dollars
+from meshclaw.runs import Event
 
 GOLDENS = Path(__file__).parent / "goldens"
 MODEL = ("--model", "anthropic/claude-haiku-5-5")
@@ -126,6 +136,20 @@ def test_runs_show_is_readable(worked: Cli, home: Path) -> None:
     assert _steady(out, worked, home) == (GOLDENS / "runs-show.txt").read_text()
 
 
+def test_results_of_calls_side_by_side_stand_under_their_call(capsys: pytest.CaptureFixture[str]) -> None:
+    def begun(id: str) -> Event:
+        return Event("tool-start", {"id": id, "name": "read", "arguments": json.dumps({"path": id})})
+
+    def ended(id: str) -> Event:
+        return Event("tool-result", {"id": id, "content": f"text of {id}", "is_error": False})
+
+    events = [begun("a"), begun("b"), ended("a"), ended("b"), begun("c")]
+    record = {"task": "t", "run": "r", "model": "m", "runner": "agent", "started_at": "", "directory": "d"}
+    show_transcript({**record, "denied": [], "exit": 1}, events, full=False)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()[3:8]]
+    assert lines == ["\u2192 read a", "text of a", "\u2192 read b", "text of b", "\u2192 read c"]
+
+
 def test_runs_show_json_holds_record_and_transcript(worked: Cli) -> None:
     shown = json.loads(worked("runs", "show", "last", "--json")[1])
     listed = json.loads(worked("runs", "list", "--json")[1])
@@ -140,6 +164,16 @@ def test_a_run_is_found_by_the_beginning_of_its_id(worked: Cli) -> None:
     assert json.loads(worked("runs", "show", listed["run"][:10], "--json")[1])["run"] == listed["run"]
     assert worked("runs", "show", "ffff")[0] == ExitCode.USAGE
     assert json.loads(worked("runs", "list", "--json", "--task", "other")[1]) == []
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json"])
+def test_a_record_that_is_none_is_a_problem_and_no_defect(worked: Cli, content: str) -> None:
+    (listed,) = json.loads(worked("runs", "list", "--json")[1])
+    record = Path(listed["directory"]) / "run.json"
+    record.write_text(content)
+    code, _, err = worked("runs", "show", "last")
+    assert (code, err.startswith(f"{record}: ")) == (ExitCode.USAGE, True)
+    assert worked("runs", "list")[0] == 0
 
 
 def test_a_beginning_of_several_runs_is_refused(worked: Cli) -> None:
@@ -173,11 +207,24 @@ def test_report_filters(worked: Cli) -> None:
     assert worked("report", "--since", "tomorrowish")[0] == ExitCode.USAGE
 
 
+def test_the_project_is_a_folder(cli: Cli) -> None:
+    (cli.project / "file").touch()
+    for name in ("gone", "file"):
+        code, _, err = cli("--project", name, "report")
+        assert (code, err) == (ExitCode.USAGE, f"--project: there is no folder {name}\n")
+
+
 def test_an_empty_ledger_says_so(cli: Cli) -> None:
     assert cli("report") == (0, "", "there is nothing in the ledger yet\n")
     assert cli("runs", "list") == (0, "", "there are no runs yet\n")
-    code, out, _ = cli("ledger", "verify")
-    assert (code, out.endswith("empty, in order\n")) == (0, True)
+
+
+def test_a_ledger_that_is_not_there_is_not_in_order(cli: Cli) -> None:
+    code, out, err = cli("ledger", "verify")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "there is no ledger here" in err
+    code, out, _ = cli("ledger", "verify", "--json")
+    assert (code, json.loads(out)["exit"]) == (ExitCode.USAGE, ExitCode.USAGE)
 
 
 def test_verify_finds_a_changed_byte_and_exits_9(worked: Cli) -> None:
@@ -189,6 +236,37 @@ def test_verify_finds_a_changed_byte_and_exits_9(worked: Cli) -> None:
     assert f"{path}:1:1: this line does not match its hash" in out
     told = json.loads(worked("ledger", "verify", "--json")[1])
     assert (told["ok"], told["files"][0]["entries"]) == (False, 0)
+
+
+def test_a_report_of_a_ledger_that_was_changed_says_so(worked: Cli) -> None:
+    path = Path(worked("ledger", "where")[1].strip())
+    sound = json.loads(worked("report", "--json")[1])
+    assert (sound["in_order"], sound["problems"]) == (True, [])
+    assert "~" not in worked("report")[1]
+    path.write_bytes(path.read_bytes().replace(b'"output":', b'"output":1', 1))
+    code, out, err = worked("report")
+    assert code == 0
+    assert f"note: {path}:2:1: this line does not match its hash" in err
+    cost = out.splitlines()[-1].split()[-1]
+    assert cost.startswith("~")
+    told = json.loads(worked("report", "--json")[1])
+    assert (told["in_order"], told["problem_count"]) == (False, 1)
+    assert told["totals"]["calls"] == sound["totals"]["calls"]
+
+
+def test_verify_tells_a_broken_file_of_before_a_rotation_from_the_current_one(worked: Cli) -> None:
+    path = Path(worked("ledger", "where")[1].strip())
+    path.write_bytes(path.read_bytes().replace(b'"step":1', b'"step":7', 1))
+    assert "`meshclaw ledger rotate` keeps it" in worked("ledger", "verify")[2]
+    old = Path(worked("ledger", "rotate")[1].strip())
+    code, _, err = worked("ledger", "verify")
+    assert code == ExitCode.LEDGER
+    assert err.startswith(f"not in order: {old.name}, from before a rotation; what was written since is in")
+    assert "rotate`" not in err
+    told = json.loads(worked("ledger", "verify", "--json")[1])
+    assert (told["ok"], told["current_ok"]) == (False, True)
+    old.rename(path.parent.parent / old.name)
+    assert worked("ledger", "verify")[0] == 0
 
 
 def test_rotate_begins_a_new_file_and_reports_count_both(worked: Cli) -> None:
@@ -227,6 +305,12 @@ def test_config_show_says_where_values_come_from(cli: Cli) -> None:
     assert rows["budget.steps"]["origin"].endswith("meshclaw.yaml:2:10")
     assert "MESHCLAW_BUDGET_TOKENS" in rows["budget.tokens"]["origin"]
     assert "sk-secret" not in out
+    assert rows["ledger"] == {
+        "key": "ledger",
+        "value": cli("ledger", "where")[1].strip(),
+        "origin": "default",
+    }
+    assert Path(rows["data_dir"]["value"]).is_absolute()
 
 
 def test_init_copies_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,11 +358,27 @@ def test_unknown_is_never_nothing() -> None:
     assert cost_in_words(None, "unknown", 1) == "cost unknown"
     assert cost_in_words(None, "unpriced", 1) == "unpriced"
     assert cost_in_words("0.0", "priced", 2) == "free"
+    assert cost_in_words("0.0", "priced", None) == "free"
+    assert cost_in_words("0.0", "priced", 0) == "nothing spent"
     assert dollars("0.0000123") == "$0.000012"
     assert tokens_in_words({"input_total": None, "output": 3}) == "unknown in, 3 out"
 
 
+def test_what_is_unknown_of_one_sum_is_not_unknown_of_another() -> None:
+    usage = {"input_total": 100, "output": 10}
+    tally = Tally()
+    tally.take({"status": "ok", "usage": usage, "cost_nusd": 0})
+    tally.take({"status": "ok", "usage": {**usage, "output": None}, "cost_nusd": 0})
+    assert tally.words() == ["200 in", "\u226510 out", "free"]
+    tally.take({"status": "ok", "usage": {"input_total": None, "output": None}, "cost_nusd": None})
+    assert tally.words() == ["\u2265200 in", "\u226510 out", "cost unknown"]
+    tally.take({"status": "aborted", "usage": usage, "cost_nusd": 10_000_000})
+    assert tally.words() == ["\u2265300 in", "\u226520 out", "\u2265$0.0100"]
+
+
 def test_words() -> None:
+    assert status_in_words({"status": "interrupted", "reason": "interrupted"}) == "interrupted"
+    assert status_in_words({"status": "timed_out", "reason": ""}) == "timed out"
     assert seconds_in_words(185) == "3 min 05 s"
     assert call_in_words("read", '{"path": "a\\nb"}') == "read a\u23ceb"
     assert call_in_words("shell", "not json") == "shell not json"

@@ -44,6 +44,18 @@ def test_stdout_is_the_result_and_nothing_else(cli: Cli, server: WireServer) -> 
     assert "succeeded, unchecked \u00b7 1 step \u00b7 100 in, 10 out \u00b7 free" in err
 
 
+def test_an_input_that_was_cut_is_told(cli: Cli, server: WireServer, tmp_path: Path) -> None:
+    server.script(Turn(text="short"), Turn(text="short"))
+    cli.task("sum", "runner: prompt\nprompt: '{{ x }}'\ninputs: {x: {file: x.txt, max: 10}}\n")
+    (tmp_path / "x.txt").write_text("line 1\nline 2\n")
+    told = "input 'x': only the first 7 of 14 bytes were read"
+    assert f"problems:\n  {told}\n" in cli("run", "sum", *MODEL, "--dry-run")[1]
+    err = cli("run", "sum", *MODEL)[2]
+    assert err.startswith(f"note: {told}\n"), "before anything is spent"
+    assert err.count(told) == 1
+    assert json.loads(cli("run", "sum", *MODEL, "--json")[1])["problems"] == [told]
+
+
 def test_a_pipe_gets_control_characters_as_they_are(cli: Cli, server: WireServer) -> None:
     server.script(Turn(text="a\x1b[31mred\u202e"))
     assert cli("run", "say", *MODEL)[1] == "a\x1b[31mred\u202e\n"
@@ -55,6 +67,14 @@ def test_quiet_says_nothing_on_success_and_the_reason_on_failure(cli: Cli, serve
     code, out, err = cli("--quiet", "run", "say", *MODEL)
     assert (code, out) == (ExitCode.FAILED, "")
     assert err.startswith("error: failed: ")
+
+
+def test_a_refused_call_spent_nothing_and_is_not_called_free(cli: Cli, server: WireServer) -> None:
+    server.script(Failure(401))
+    code, _, err = cli("run", "say", *MODEL)
+    assert (code, "free" in err) == (ExitCode.PROVIDER, False)
+    assert "step 1: call refused (authentication), nothing spent\n" in err
+    assert " \u00b7 0 steps \u00b7 " in err, "no response came"
 
 
 def test_a_value_that_fits_a_schema_is_printed_as_json(cli: Cli, server: WireServer) -> None:
@@ -108,7 +128,7 @@ def test_denials_end_with_the_line_or_flag_that_would_allow(cli: Cli, server: Wi
     code, _, err = cli("run", "work", *MODEL)
     assert code == 0
     assert 'denied: add "make it" to allow.run in tasks/work.yaml' in err
-    assert "--no-sandbox --allow-run 'make it'" in err
+    assert "--allow-run 'make it'" in err
 
 
 def test_the_flags_that_a_denial_names_do_allow(cli: Cli, server: WireServer) -> None:
@@ -133,14 +153,35 @@ def test_dry_run_shows_the_prompt_and_sends_nothing(cli: Cli, server: WireServer
     code, out, _ = cli("run", "work", *MODEL, "--dry-run", "--json")
     plan = json.loads(out)
     assert sorted(tool["name"] for tool in plan["tools"]) == ["edit", "read", "shell"]
+    assert plan["first_call_refused"] is None
+    assert '"required": [' in cli("run", "pick", *MODEL, "--dry-run")[1]
     assert (code, server.requests) == (0, [])
 
 
-def test_output_keeps_the_result_in_a_file_too(cli: Cli, server: WireServer) -> None:
+def test_dry_run_says_that_the_budget_would_not_let_the_first_call_be_made(cli: Cli) -> None:
+    small = ("run", "say", *MODEL, "--budget", "tokens=200")
+    assert cli(*small)[0] == ExitCode.OVER_BUDGET
+    code, out, _ = cli(*small, "--dry-run")
+    assert code == 0
+    assert "\nthis would end with exit 4: the next call could take " in out
+    plan = json.loads(cli(*small, "--dry-run", "--json")[1])
+    assert (plan["run_usd_at_most"], "of 200 are left" in plan["first_call_refused"]) == ("0.0", True)
+    plan = json.loads(cli("run", "say", *MODEL, "--budget", "tokens=2500", "--dry-run", "--json")[1])
+    assert plan["first_call_refused"] is None
+    assert plan["input_tokens_at_most"] + plan["max_output"] == 2_500
+
+
+def test_output_keeps_the_result_in_a_file_too(
+    cli: Cli, server: WireServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     server.script(Turn(text="kept"))
     code, out, err = cli("run", "say", *MODEL, "--output", "kept.md")
     assert (code, out, (cli.project / "kept.md").read_text()) == (0, "kept\n", "kept\n")
     assert "written to kept.md" in err
+    server.script(Turn(text="kept"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "o.txt"
+    record = json.loads(cli("run", "say", *MODEL, "-o", str(elsewhere), "--json")[1])
+    assert (record["output_file"], elsewhere.read_text()) == (str(elsewhere), "kept\n")
 
 
 def test_a_budget_from_the_command_line_stops_the_run(cli: Cli, server: WireServer) -> None:
@@ -154,6 +195,8 @@ def test_a_budget_from_the_command_line_stops_the_run(cli: Cli, server: WireServ
     ("arguments", "said"),
     [
         (("-p", "x"), "-p: 'x' is not NAME=VALUE"),
+        (("--allow-run", "a; b"), "--allow-run: 'a; b' can never match: "),
+        (("--allow-write", "../x"), "--allow-write: '../x' can never match: it leads out of the project"),
         (("-p", "a=1", "-p", "a=2"), "-p: 'a' is given twice"),
         (("-p", "a=1"), "-p: unknown parameter 'a'"),
         (("--input", "x"), "--input: 'x' is not NAME=FILE"),
@@ -202,9 +245,9 @@ def test_a_ledger_that_cannot_be_written_has_its_exit_code(cli: Cli, server: Wir
 
 
 def test_a_killed_runs_end_is_told_by_the_next(cli: Cli, server: WireServer, home: Path) -> None:
-    server.script(Fault.HANG, Turn(text="next"))
+    server.script(Turn(tool_calls=[("read", {"path": "meshclaw.yaml"})]), Fault.HANG, Turn(text="next"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "meshclaw", "run", "say", *MODEL],
+        [sys.executable, "-m", "meshclaw", "run", "work", *MODEL],
         cwd=cli.project,
         env={**os.environ, **cli.environment},
         stdin=subprocess.DEVNULL,
@@ -214,14 +257,24 @@ def test_a_killed_runs_end_is_told_by_the_next(cli: Cli, server: WireServer, hom
     )
     assert process.stderr is not None
     run = process.stderr.readline().split()[1].rstrip(":")
-    while not server.requests:
+    while len(server.requests) < 2:
         assert process.poll() is None
+    assert cli("runs", "list")[1].endswith("  running\n")
+    assert (
+        "\nrunning \u00b7 1 step so far \u00b7 at least 100 in, 10 out \u00b7 cost unknown\n"
+        in (cli("runs", "show", run)[1])
+    )
     process.kill()
     process.wait()
     process.stderr.close()
+    assert cli("runs", "list")[1].endswith("  cut short\n")
+    assert f"`meshclaw runs resume {run[:13]}` goes on with it \u00b7 1 step" in cli("runs", "show", run)[1]
+    (listed,) = json.loads(cli("runs", "list", "--json")[1])
+    assert (listed["status"], listed["exit"], listed["cost_usd"]) == ("interrupted", None, None)
+    assert listed["usage"]["total"] is None
     code, out, err = cli("run", "say", *MODEL)
     assert (code, out) == (0, "next\n")
-    assert f"note: run {run} was killed" in err
+    assert f"note: run {run} was cut short" in err
     assert json.loads(cli("runs", "show", run, "--json")[1])["status"] == "interrupted"
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_terminal import PATIENCE, Terminal
+from cli_terminal import PATIENCE, Terminal, trust_project
 from wire_server import Fault, Turn, WireServer
 
-MODEL = ("--model", "anthropic/claude-haiku-5-5")
+MODEL = ("--model", "openai/gpt-6.1-terra")
 HOSTILE = "a\x1b[31mred\x1b]52;c;aGk=\x07\u202e [bold]b[/bold]"
 
 
@@ -33,12 +33,13 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tasks" / "work.yaml").write_text(
         'prompt: Do it.\nrunner: agent\ntools: [edit]\nallow: {write: ["*.txt"]}\n'
     )
+    trust_project(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def environment(server: WireServer) -> dict[str, str]:
-    return {"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": server.url}
+    return {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": server.openai_url}
 
 
 def _entries(home: Path) -> list[dict[str, object]]:
@@ -148,12 +149,39 @@ def test_a_found_model_is_used_named_and_offered_as_the_default(
         terminal.wait_for("Make it your default")
         terminal.type("y\n")
         assert terminal.finish() == 0
-    assert "ANTHROPIC_API_KEY is set" in terminal.seen
+    assert "OPENAI_API_KEY is set" in terminal.seen
     saved = (home / ".config" / "meshclaw" / "config.yaml").read_text()
-    assert "default: anthropic/" in saved
+    assert "default: openai/" in saved
     with Terminal(["run", "say"], environment, project) as terminal:
         assert terminal.finish() == 0
     assert "Make it your default" not in terminal.seen
+
+
+def test_with_the_input_in_a_pipe_a_found_model_is_used_and_named_and_nothing_is_asked(
+    server: WireServer, project: Path, environment: dict[str, str], home: Path
+) -> None:
+    """`git diff | meshclaw run summarize` in a terminal."""
+    server.script(Turn(text="the summary"))
+    (project / "tasks" / "short.yaml").write_text(
+        "prompt: '{{ text }}'\nrunner: prompt\ninputs: {text: stdin}\n"
+    )
+    with Terminal(["run", "short"], environment, project, stdin=subprocess.PIPE) as terminal:
+        assert terminal.process.stdin is not None
+        terminal.process.stdin.write(b"a long text")
+        terminal.process.stdin.close()
+        assert terminal.finish() == 0
+    assert "no model is set: using openai/" in terminal.seen
+    assert "the summary" in terminal.seen
+    assert not (home / ".config" / "meshclaw" / "config.yaml").exists()
+
+
+def test_ctrl_c_at_a_question_ends_the_command_at_once(
+    server: WireServer, project: Path, environment: dict[str, str]
+) -> None:
+    with Terminal(["run", "say"], environment, project) as terminal:
+        terminal.wait_for("Make it your default")
+        assert terminal.finish_by_ctrl_c() == 130
+    assert server.requests == []
 
 
 def test_missing_weights_are_offered_with_their_size_and_a_no_is_a_no(project: Path) -> None:
@@ -182,6 +210,21 @@ def test_tables_fit_the_terminal(
             assert terminal.finish() == 0
         table = [line.rstrip() for line in terminal.seen.splitlines() if "/" not in line]
         assert max(map(len, table)) <= columns
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_terminal_too_narrow_gets_whole_figures(
+    server: WireServer, project: Path, environment: dict[str, str], columns: int
+) -> None:
+    server.script(Turn(text="x"))
+    with Terminal(["run", "say", *MODEL], environment, project) as terminal:
+        terminal.finish()
+    command = ["report", "--by", "day,model,project,runner"]
+    with Terminal(command, {"NO_COLOR": "1", "TERM": "dumb"}, project, columns=columns) as terminal:
+        assert terminal.finish() == 0
+    total = next(line for line in terminal.seen.splitlines() if line.strip().startswith("total"))
+    assert total.split() == ["total", "1", "1", "1", "100", "10", "$0"]
+    assert [word for word in terminal.seen.split() if "unchecked" in word] == ["unchecked"]
 
 
 def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:

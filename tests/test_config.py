@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from meshclaw.budgets import NO_LIMITS, Budget
 from meshclaw.config import Config, load_config, rows, settings_page
-from meshclaw.config.settings import SCALARS, format_duration
+from meshclaw.config.setting import format_duration
+from meshclaw.config.settings import SCALARS
 from meshclaw.errors import ProblemsError
 from meshclaw.units import parse_duration
 

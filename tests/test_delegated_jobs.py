@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 from command_line import CommandLine
 from llama_server import LlamaServer, weights_of
+from made_once import Once
 from wire_server import Turn, WireServer
+
+pytestmark = pytest.mark.xdist_group("delegated jobs")
 
 BUGGY = 'def add(a, b):\n    """The sum of a and b."""\n    return a - b\n'
 CHECK = """\
@@ -20,7 +25,7 @@ import calc
 
 print("1 passed" if calc.add(2, 3) == 5 else sys.exit(f"1 failed: add(2, 3) is {calc.add(2, 3)}"))
 """
-FIX = ("fix-tests", "--no-sandbox", "-p", "command=python check.py", "--allow-run", "python check.py")
+FIX = ("fix-tests", "-p", "command=python check.py", "--allow-run", "python check.py")
 SCRIPT = (
     Turn(text="Let me run the tests.", tool_calls=[("shell", {"command": "python check.py"})]),
     Turn(tool_calls=[("read", {"path": "calc.py"}), ("search", {"pattern": "add"})]),
@@ -38,10 +43,34 @@ def project(line: CommandLine) -> CommandLine:
     return line
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One whole run of the job on one wire format; `bodies` are the requests' JSON."""
+
+    wire: str
+    line: CommandLine
+    record: Mapping[str, Any]
+    bodies: Sequence[Any]
+
+    @property
+    def transcript(self) -> Path:
+        return Path(self.record["directory"]) / "transcript.jsonl"
+
+
 @pytest.fixture(params=["anthropic/claude-sonnet-5-5", "openai/gpt-6.1-terra", "vllm/some-model"])
-def wire(request: pytest.FixtureRequest) -> str:
+def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, once: Once) -> Job:
     """One model for each of the three wire formats."""
-    return str(request.param)
+    wire = str(request.param)
+    return once.made(("delegated job", wire), lambda: _job(tmp_path_factory.mktemp("job"), wire))
+
+
+def _job(folder: Path, wire: str) -> Job:
+    with WireServer() as server:
+        server.script(*SCRIPT)
+        line = project(CommandLine(folder, environment(server, folder)))
+        record = line.record(*FIX, "--model", wire)
+        bodies = [without_markers(request.body) for request in server.requests if request.body]
+    return Job(wire, line, record, bodies)
 
 
 def environment(server: WireServer | LlamaServer, folder: Path) -> dict[str, str]:
@@ -56,43 +85,30 @@ def environment(server: WireServer | LlamaServer, folder: Path) -> dict[str, str
     }
 
 
-def test_fix_tests_edits_a_file_and_turns_a_failing_test_green(tmp_path: Path, wire: str) -> None:
-    with WireServer() as server:
-        server.script(*SCRIPT)
-        line = project(CommandLine(tmp_path, environment(server, tmp_path)))
-        record = line.record(*FIX, "--model", wire)
+def test_fix_tests_edits_a_file_and_turns_a_failing_test_green(job: Job) -> None:
+    record = job.record
     assert (record["status"], record["exit"], record["steps"]) == ("succeeded", 0, 5)
-    assert (line.project / "calc.py").read_text() == BUGGY.replace("a - b", "a + b")
-    results = [
-        event["content"]
-        for event in map_lines(Path(record["directory"]) / "transcript.jsonl")
-        if event["event"] == "tool-result"
-    ]
+    assert (record["outcome"], record["attempts"]) == ("accepted", 1)
+    assert (job.line.project / "calc.py").read_text() == BUGGY.replace("a - b", "a + b")
+    results = [event["content"] for event in map_lines(job.transcript) if event["event"] == "tool-result"]
     assert "1 failed: add(2, 3) is -1" in results[0]
     assert "1 passed" in results[-1]
-    assert len(line.entries("call")) == 5
-    assert line.run("ledger", "verify").returncode == 0
+    assert len(job.line.entries("call")) == 5
+    assert job.line.run("ledger", "verify").returncode == 0
 
 
-def test_the_transcript_replays_byte_for_byte(tmp_path: Path, wire: str) -> None:
-    with WireServer() as server:
-        server.script(*SCRIPT)
-        line = project(CommandLine(tmp_path / "first", environment(server, tmp_path)))
-        recorded = Path(line.record(*FIX, "--model", wire)["directory"])
-    again = project(CommandLine(tmp_path / "second"))
-    record = again.record(*FIX, "--model", f"replay/{recorded}")
+def test_the_transcript_replays_byte_for_byte(tmp_path: Path, job: Job) -> None:
+    again = project(CommandLine(tmp_path))
+    record = again.record(*FIX, "--model", f"replay/{job.record['directory']}")
     assert (record["status"], record["cost_usd"]) == ("succeeded", "0.0")
+    assert {entry["model"] for entry in again.entries()} == {f"replay/{job.wire.partition('/')[2]}"}
     replayed = Path(record["directory"]) / "transcript.jsonl"
-    assert replayed.read_bytes() == (recorded / "transcript.jsonl").read_bytes()
-    assert (again.project / "calc.py").read_bytes() == (line.project / "calc.py").read_bytes()
+    assert replayed.read_bytes() == job.transcript.read_bytes()
+    assert (again.project / "calc.py").read_bytes() == (job.line.project / "calc.py").read_bytes()
 
 
-def test_every_request_on_the_wire_begins_with_the_one_before(tmp_path: Path, wire: str) -> None:
-    with WireServer() as server:
-        server.script(*SCRIPT)
-        line = project(CommandLine(tmp_path, environment(server, tmp_path)))
-        line.record(*FIX, "--model", wire)
-        bodies = [without_markers(request.body) for request in server.requests if request.body]
+def test_every_request_on_the_wire_begins_with_the_one_before(job: Job) -> None:
+    bodies = job.bodies
     assert len(bodies) == 5
     history = next(key for key in ("input", "messages") if key in bodies[0])
     for before, after in pairwise(bodies):
@@ -102,12 +118,18 @@ def test_every_request_on_the_wire_begins_with_the_one_before(tmp_path: Path, wi
         }
 
 
-def test_without_the_flag_no_command_runs_and_the_denial_names_it(tmp_path: Path, wire: str) -> None:
+def test_where_nothing_can_hold_commands_the_run_does_not_start(tmp_path: Path) -> None:
     with WireServer() as server:
-        server.script(*SCRIPT[:1], Turn(text="I may not run the tests."))
+        server.script(*SCRIPT)
         line = project(CommandLine(tmp_path, environment(server, tmp_path)))
-        done = line.run("run", "fix-tests", "--model", wire)
-    assert "--no-sandbox" in done.stderr
+        with (tmp_path / "config.yaml").open("a") as config:
+            config.write("sandbox: {use: bubblewrap, bubblewrap: /nowhere/bwrap}\n")
+        refused = line.run("run", *FIX, "--model", "vllm/some-model")
+        asked = len(server.requests)
+        allowed = line.record(*FIX, "--model", "vllm/some-model", "--no-sandbox")
+    assert (refused.returncode, asked) == (6, 0)
+    assert "bubblewrap is not installed" in refused.stderr
+    assert allowed["exit"] == 0
 
 
 def map_lines(path: Path) -> list[dict[str, Any]]:
@@ -139,6 +161,7 @@ def test_the_same_agent_job_runs_on_a_real_llama_server_through_both_sdks(tmp_pa
             line = CommandLine(folder, environment(server, folder))
             (line.project / "secret.txt").write_text("zebra\n")
             (line.project / "job.yaml").write_text(REAL_TASK)
+            assert line.run("trust", "job.yaml", "--yes").returncode == 0
             record = line.record("job.yaml", "--model", model, timeout=600)
             assert record["exit"] in (0, 1), record
             assert record["usage"]["total"] > 0, record

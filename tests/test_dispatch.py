@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from run_bench import FakeTool, RunBench
+from run_bench import FailingLedger, FakeTool, RunBench
 
 from meshclaw.budgets import Budget
 from meshclaw.dispatch import Stop
@@ -18,7 +18,7 @@ from meshclaw.ledger.entry import Call, RunEnd
 from meshclaw.providers.retrying import Retrying
 from meshclaw.runners.prompt import PromptRunner
 from meshclaw.tasks import Output
-from meshclaw.testing import MemoryLedger, Say, call
+from meshclaw.testing import Say, call
 from meshclaw.usage import Usage
 
 NUMBER = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
@@ -53,6 +53,27 @@ async def test_the_run_entry_holds_the_sums_of_its_calls(tmp_path: Path) -> None
         2,
         "tester",
     )
+
+
+async def test_a_last_call_over_its_bound_is_told(tmp_path: Path) -> None:
+    record = await RunBench(tmp_path, [Say("done", usage=Usage(input=50_000, output=5))]).run()
+    assert (record["status"], record["over_reserve"]) == ("succeeded", True)
+    (problem,) = record["problems"]
+    assert problem.startswith("call 1.1.0 took more than was reserved for it")
+
+
+async def test_what_a_run_under_way_comes_to_is_unknown(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(_: Any) -> Say:
+        seen.append(json.loads((tmp_path / "runs" / "run-1" / "run.json").read_text()))
+        return Say("42")
+
+    await RunBench(tmp_path, [look]).run()
+    (record,) = seen
+    keys = ("status", "exit", "steps", "calls", "cost_usd", "cost_state")
+    assert [record[key] for key in keys] == ["running", None, None, None, None, "unknown"]
+    assert set(record["usage"].values()) == {None}
 
 
 async def test_the_record_on_disk_is_what_was_returned(tmp_path: Path) -> None:
@@ -127,20 +148,6 @@ async def test_cancelling_the_task_from_outside_still_writes_the_end(tmp_path: P
     end = bench.ledger.entries[-1]
     assert isinstance(end, RunEnd)
     assert end.status == "interrupted"
-
-
-class FailingLedger(MemoryLedger):
-    """Refuses the append of this number, counted from 1, and all after it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.left = number
-
-    async def append(self, *entries: Any) -> None:
-        self.left -= 1
-        if self.left <= 0:
-            raise LedgerError("the ledger cannot be written: the disk is full")
-        await super().append(*entries)
 
 
 async def test_without_a_ledger_nothing_is_asked(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 from conftest import MODELS_VARIABLE
-from llama_server import weights_of
+from llama_server import TESTED, weights_of
 from wire_server import Turn, WireServer
 
 TASKS = Path(__file__).parent.parent / "tasks"
-MODEL = "anthropic/claude-sonnet-5-5"
+MODEL = "openai/gpt-6.1-terra"
 MAIL = (
     "Subject: Outage\nHi Priya, checkout was down on 19 November. "
     "Please write a load test by Friday.\nMarek\n"
@@ -58,7 +58,7 @@ JOBS: dict[str, tuple[list[str], str | None, list[Turn], object]] = {
         "### Added\n\n- A greeting",
     ),
     "fix-tests": (
-        ["--no-sandbox", "-p", "command=python -m pytest -q"],
+        ["-p", "command=grep -q hello app.py"],
         None,
         [
             Turn(tool_calls=[("edit", {"path": "app.py", "old": "HELLO", "new": "hello"})]),
@@ -75,7 +75,7 @@ IN_THE_PROMPT = {
     "explain-failure": "ZeroDivisionError",
     "extract": "checkout was down",
     "changelog": "second commit",
-    "fix-tests": "python -m pytest -q",
+    "fix-tests": "grep -q hello app.py",
 }
 
 
@@ -104,7 +104,7 @@ def test_examples_run(tmp_path: Path, name: str) -> None:
     arguments, stdin, turns, result = JOBS[name]
     with WireServer() as server:
         server.script(*turns)
-        line = CommandLine(tmp_path, {"ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "sk-test"})
+        line = CommandLine(tmp_path, {"OPENAI_BASE_URL": server.openai_url, "OPENAI_API_KEY": "sk-test"})
         repository(line.project)
         record = line.record(name, *arguments, "--model", MODEL, stdin=stdin)
     assert (record["exit"], record["status"], record["denied"]) == (0, "succeeded", []), record
@@ -124,9 +124,18 @@ def test_every_example_says_what_it_is_for_and_states_its_limits(name: str, tmp_
     assert "usd" in shown.stdout.lower()
 
 
+def test_a_changelog_needs_no_range_in_a_young_repository(tmp_path: Path) -> None:
+    line = CommandLine(tmp_path)
+    repository(line.project)
+    done = line.run("run", "changelog", "--model", "ollama/none", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "second commit" in done.stdout
+    assert "first commit" in done.stdout
+
+
 def test_nothing_staged_is_said_and_nothing_is_spent(tmp_path: Path) -> None:
     with WireServer() as server:
-        line = CommandLine(tmp_path, {"ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "sk-test"})
+        line = CommandLine(tmp_path, {"OPENAI_BASE_URL": server.openai_url, "OPENAI_API_KEY": "sk-test"})
         repository(line.project)
         subprocess.run(["git", "reset", "-q", "--hard"], cwd=line.project, check=True)
         done = line.run("run", "commit-message", "--model", MODEL)
@@ -149,7 +158,7 @@ class TestOnTheEmbeddedModel:
         return line
 
     def record(self, line: CommandLine, name: str, stdin: str | None = None) -> dict[str, object]:
-        record = line.record(name, "--model", "local/qwen2.5-coder-1.5b", stdin=stdin, timeout=900)
+        record = line.record(name, "--model", f"local/{TESTED}", stdin=stdin, timeout=900)
         assert (record["exit"], record["cost_usd"], record["cost_state"]) == (0, "0.0", "priced"), record
         assert record["usage"]["output"] > 0
         assert line.run("ledger", "verify").returncode == 0

@@ -12,10 +12,11 @@ import anyio
 import pytest
 from provider_calls import MAKERS, MODELS, NOW
 from run_bench import FakeTool, RunBench
-from wire_server import Failure, Fault, Scripted, Turn, WireServer
+from wire_server import Failure, Fault, Recorded, Scripted, Turn, WireServer
 
 from meshclaw.ledger.entry import Call
 from meshclaw.providers.retrying import Retrying
+from meshclaw.runners.prompt import PromptRunner
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,31 @@ FAULTS: dict[str, tuple[list[Scripted], Expected]] = {
     ),
     "529": ([Failure(529)] * 3, Expected(7, "overloaded", refused("overloaded"), 3)),
     "500": ([Failure(500)] * 3, Expected(7, "500", refused("server"), 3)),
-    "401": ([Failure(401)], Expected(7, "key", refused("authentication"))),
-    "403": ([Failure(403)], Expected(7, "", refused("permission"))),
-    "404": ([Failure(404)], Expected(7, "", refused("not_found"))),
-    "402": ([Failure(402)], Expected(7, "", refused("billing"))),
+    "401": ([Failure(401)], Expected(7, "not authorised", refused("authentication"))),
+    "403": ([Failure(403)], Expected(7, "may not do this", refused("permission"))),
+    "404": ([Failure(404)], Expected(7, "no such model", refused("not_found"))),
+    "402": ([Failure(402)], Expected(7, "cannot pay", refused("billing"))),
+    "400": ([Failure(400)], Expected(7, "the request was refused", refused("invalid_request"))),
+    "too long": (
+        [Failure(413, message="210000 tokens > 200000 maximum")],
+        Expected(1, "window is full: ", refused("context_too_long")),
+    ),
+    "content refused": (
+        [Failure(400, message="this is against our usage policy")],
+        Expected(1, "refused because of its content", refused("content_refused")),
+    ),
+    "refused by the model": ([Turn(refusal="I will not")], Expected(1, "the model refused", OK)),
+    "cut off twice": (
+        [lambda recorded: Turn(text="half an ans", stop=limit_word(recorded))] * 2,
+        Expected(1, "cut off at the output limit", OK, 2),
+    ),
     "reset before": ([Fault.RESET_BEFORE] * 3, Expected(7, "connection broke", broken("connection"), 3)),
     "reset during": ([Fault.RESET_DURING] * 3, Expected(7, "connection broke", broken("connection"), 3)),
+    "overloaded in mid-stream": (
+        [Fault.OVERLOADED_EVENT] * 3,
+        Expected(7, "overloaded", broken("overloaded"), 3),
+    ),
+    "no JSON": ([Fault.GARBAGE] * 2, Expected(7, "could not be understood", broken("malformed"), 2)),
     "pings only": ([Fault.PING_ONLY] * 3, Expected(7, "no content", broken("stalled"), 3)),
     "truncated": ([Fault.TRUNCATED] * 2, Expected(7, "ended before", broken("truncated"), 2)),
     "a web page": ([Fault.HTML] * 2, Expected(7, "text/html", broken("malformed"), 2)),
@@ -88,6 +108,12 @@ NEGATIVE = {
     "openai": {"input_tokens": -5, "output_tokens": 3, "total_tokens": -2},
     "chat": {"prompt_tokens": -5, "completion_tokens": 3, "total_tokens": -2},
 }
+
+
+def limit_word(recorded: Recorded) -> str:
+    """How a wire says that an answer was cut off at the output limit."""
+    words = {"/messages": "max_tokens", "/responses": "max_output_tokens", "/completions": "length"}
+    return next(word for path, word in words.items() if recorded.path.endswith(path))
 
 
 async def no_wait(seconds: float) -> None:
@@ -107,7 +133,6 @@ async def bench(tmp_path: Path, wire: str) -> AsyncIterator[tuple[WireServer, Ru
         provider.name = "scripted"
         bench = RunBench(tmp_path, provider=provider, tools=[FakeTool("read")])
         bench.retrying = lambda inner, tell: Retrying(inner, attempts=3, sleep=no_wait, on_retry=tell)
-        bench.options = {"stall_timeout": 0.3}
         bench.model_id = MODELS[wire]
         yield server, bench
         await provider.aclose()
@@ -119,8 +144,21 @@ def last_call(bench: RunBench) -> Call:
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_faults(bench: tuple[WireServer, RunBench], name: str) -> None:
+    await meets(*bench, name)
+
+
+@pytest.mark.parametrize("wire", ["chat"], indirect=True)
+@pytest.mark.parametrize("name", FAULTS)
+async def test_every_runner_says_the_same_of_them(bench: tuple[WireServer, RunBench], name: str) -> None:
     server, run = bench
+    run.runner = PromptRunner()
+    await meets(server, run, name)
+
+
+async def meets(server: WireServer, run: RunBench, name: str) -> None:
     script, expected = FAULTS[name]
+    if name == "pings only":
+        run.options = {"stall_timeout": 0.3}
     server.script(*script)
     record = await run.run()
     call = last_call(run)
@@ -134,6 +172,19 @@ async def test_faults(bench: tuple[WireServer, RunBench], name: str) -> None:
     assert (call.status, call.failure, call.cost_state, call.possibly_billed) == expected.call
     assert (call.cost_nusd is None) == (call.cost_state == UNKNOWN), "unknown is never zero"
     assert len(server.requests) == expected.calls
+
+
+async def test_an_answer_that_never_ends_is_broken_off_and_asked_for_once_more(
+    bench: tuple[WireServer, RunBench],
+) -> None:
+    server, run = bench
+    run.timeout = 0.4
+    server.script(*[Turn(text="x" * 300, tool_calls=[("read", "{}")] * 200, pace=0.02)] * 2)
+    record = await run.run()
+    assert (record["exit"], record["status"], record["calls"]) == (7, "failed", 2)
+    assert "no complete answer in 0.4 s" in record["reason"]
+    call = last_call(run)
+    assert (call.status, call.failure, call.cost_state, call.possibly_billed) == broken("timeout")
 
 
 async def test_negative_usage_is_unknown(bench: tuple[WireServer, RunBench], wire: str) -> None:

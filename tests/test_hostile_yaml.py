@@ -23,11 +23,20 @@ HOSTILE = {
     "nested duplicate": (b"a: {b: 1, b: 2}\n", "1:11", "duplicate key 'b'"),
     "two documents": (b"a: 1\n---\nb: 1\n", "2:1", "a second document"),
     "too large": (b"a" * (MAX_BYTES + 1), "1:1", "at most 262144"),
-    "too deep": (b"[" * 100_000, f"1:{MAX_DEPTH + 1}", "nested deeper"),
+    "too deep": (b"[" * 500 + b"]" * 500, f"1:{MAX_DEPTH + 1}", "nested deeper"),
     "too deep in blocks": (b"? " * 60_000, f"1:{2 * MAX_DEPTH + 1}", "nested deeper"),
     "too deep in dashes": (b"- " * 100_000, f"1:{2 * MAX_DEPTH + 1}", "nested deeper"),
     "too many": (b"[" + b"1," * (MAX_NODES + 1) + b"]", f"1:{2 * (MAX_NODES - 1) + 2}", "values"),
     "complex key": (b"[a, b]: 1\n", "1:1", "a key must be plain text"),
+    "unquoted lookup": (b"a: {{ x }}\n", "1:5", "quote text that begins with"),
+    "many anchors": (b"".join(b"- &a%d x\n" % number for number in range(9_000)), "1:3", "anchor '&a0'"),
+    "merge bomb": (
+        b"".join(b"k%d: &k%d\n  <<: *k%d\n" % (n, n, n - 1) for n in range(90)),
+        "1:5",
+        "anchor",
+    ),
+    "open quote": (b'a: "' + b"x" * (MAX_BYTES - 8), "1:262141", "not YAML"),
+    "keys in a row": (b"a: " * 87_000, "1:5", "mapping values are not allowed"),
     "control character": (b"a: b\nc: \x01\n", "2:4", "control character U+0001"),
     "not UTF-8": (b"a: b\nc: \xff\n", "2:4", "not UTF-8"),
     "tab": (b"a:\n\tb: 1\n", "2:1", "tabs cannot indent"),
@@ -48,6 +57,13 @@ def test_each_gets_a_problem_at_its_place(name: str) -> None:
     (problem,) = problems_of(data)
     assert str(problem).startswith(f"t.yaml:{place}: ")
     assert message in str(problem)
+
+
+def test_nesting_that_the_parser_itself_refuses() -> None:
+    """Where it gives up depends on its version."""
+    (problem,) = problems_of(b"[" * 100_000)
+    assert problem.line == 1
+    assert "nested deeper" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +131,18 @@ def test_positions_count_from_one_and_know_blocks() -> None:
     assert root.key_place("b") == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("block", "column"), [("|\n    x\n", 5), ("|2\n    x\n", 3), ("|+\n\n\n   x\n", 4), ("|\n", 0)]
+)
+def test_where_the_lines_of_a_block_begin(block: str, column: int) -> None:
+    assert parse(f"b: {block}".encode(), "t").value["b"].block_column == column
+
+
+def test_all_line_breaks_of_yaml_count() -> None:
+    node = parse("a: 'x\u2028y'\nb: |\n  z\n".encode(), "t").value["b"]
+    assert node.block_column == 3
+
+
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_bytes_give_data_or_problems(data: bytes) -> None:
     problems: list[Problem] = []
@@ -125,7 +153,10 @@ def test_any_bytes_give_data_or_problems(data: bytes) -> None:
     assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in problems)
 
 
-texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Co", "Cn"]), max_size=20)
+# YAML 1.1 takes U+2028 and U+2029 for line breaks, which no key may hold; JSON does not.
+texts = st.text(
+    st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Co", "Cn", "Zl", "Zp"]), max_size=20
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),

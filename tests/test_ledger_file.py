@@ -226,7 +226,7 @@ async def test_a_symlink_is_refused(path: Path, tmp_path: Path) -> None:
     async with FileLedger(path) as ledger:
         with pytest.raises(LedgerError, match="symbolic links"):
             await ledger.append(reserve())
-        with pytest.raises(LedgerError):
+        with pytest.raises(LedgerError, match="name the file itself"):
             _entries(ledger)
         path.unlink()
         await ledger.append(reserve())

@@ -40,6 +40,8 @@ def test_a_reserve_without_a_call_is_in_flight_until_it_expires() -> None:
     (after,) = fold([reserve()], EXPIRY).calls
     assert (before.in_flight, before.possibly_billed) == (True, False)
     assert (after.in_flight, after.possibly_billed) == (False, True)
+    (free,) = fold([reserve(cost_nusd=0)], EXPIRY).calls
+    assert (free.possibly_billed, free.cost_nusd, free.cost_state) == (False, 0, "priced")
     for found in (before, after):
         assert (found.input, found.output, found.cost_nusd, found.cost_state) == (
             None,

@@ -16,28 +16,28 @@ from meshclaw.messages import Message, Request, Response, Text, ToolResult, user
 from meshclaw.metering import CallContext, Metered, call_usage, total_cost, total_usage
 from meshclaw.pricing import Prices, Rates
 from meshclaw.providers.base import NullSink, Sink
+from meshclaw.redaction import Redactor
 from meshclaw.testing import MemoryLedger, Say, ScriptedProvider, Turn
 from meshclaw.usage import UNKNOWN, Usage, UsageSource
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=UTC)
+REDACTOR = Redactor(["hunter22"])
 PRICES = Prices({"scripted": Rates(Decimal(2), Decimal(10))})
-
-
-class PlainStream:
-    def feed(self, delta: str) -> str:
-        return delta
-
-    def close(self) -> str:
-        return ""
 
 
 class Bench:
     """A Metered provider with fakes all around it; `log` is the order in which things were kept."""
 
     def __init__(
-        self, turns: list[Turn], budget: Budget = NO_LIMITS, *, prices: Prices = PRICES, inner: Any = None
+        self,
+        turns: list[Turn],
+        budget: Budget = NO_LIMITS,
+        *,
+        prices: Prices = PRICES,
+        inner: Any = None,
+        ledger: MemoryLedger | None = None,
     ) -> None:
-        self.ledger = MemoryLedger()
+        self.ledger = ledger or MemoryLedger()
         self.budget = BudgetMeter(budget)
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.inner = inner or ScriptedProvider(turns, free=False)
@@ -52,8 +52,8 @@ class Bench:
                 now=lambda: NOW,
                 record=self.record,
                 notify=lambda kind, **data: self.log.append((kind, data)),
-                redact=lambda text: text.replace("hunter22", "[redacted]"),
-                redact_stream=PlainStream,
+                redact=REDACTOR.data,
+                redact_stream=REDACTOR.stream,
             ),
         )
 
@@ -143,6 +143,22 @@ async def test_partial_usage_and_the_response_id_survive_a_broken_call() -> None
     (call,) = bench.calls
     assert (call.status, call.response_id, call.usage_source) == ("error", "resp-9", "partial")
     assert (call.input, call.output, call.cost_nusd, call.possibly_billed) == (40, 1, None, True)
+
+
+async def test_a_call_that_is_cancelled_while_it_is_reserved_is_closed_and_cost_nothing() -> None:
+    class Slow(MemoryLedger):
+        async def append(self, *entries: Any) -> None:
+            scope.cancel()
+            await anyio.sleep(0.01)
+            await super().append(*entries)
+
+    bench = Bench([Say("never")], ledger=Slow())
+    with anyio.CancelScope() as scope:
+        await bench.ask()
+    assert bench.inner.requests == []
+    (call,) = bench.calls
+    assert (call.status, call.cost_nusd, call.possibly_billed, call.input) == ("aborted", 0, False, 0)
+    assert (bench.budget.spent_nusd, bench.budget.spent_tokens) == (0, 0)
 
 
 async def test_cancellation_settles_the_call_before_it_goes_on() -> None:

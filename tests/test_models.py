@@ -80,6 +80,17 @@ def test_a_file_counts_only_with_the_pinned_digest(tmp_path: Path) -> None:
     assert [stored.state for stored in store.list()] == ["damaged"]
 
 
+def test_only_the_pinned_digest_is_admitted(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path)
+    partial = store.partial(TINY)
+    partial.write_bytes(CONTENT[::-1])
+    with pytest.raises(ValueError, match="not the pinned"):
+        store.admit(TINY, partial, digest_of(partial))
+    assert not store.target(TINY).exists()
+    partial.write_bytes(CONTENT)
+    assert store.admit(TINY, partial, digest_of(partial)) == store.target(TINY)
+
+
 def test_a_verified_file_is_not_hashed_again_until_it_changes(tmp_path: Path) -> None:
     store = tiny_store(tmp_path)
     target = store.target(TINY)

@@ -44,7 +44,7 @@ def test_every_built_in_loads() -> None:
         "providers": True,
         "runners": True,
         "tools": True,
-        "checks": False,
+        "checks": True,
     }
     assert all(isinstance(one, type) for found in loaded.values() for one in found)
     assert plugins.problems() == []

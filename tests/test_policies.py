@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshclaw.policies import Effects, TaskPolicy, matches_glob, run_pattern_problem
+from meshclaw.policies import Effects, TaskPolicy, host_pattern_problem, matches_glob, run_pattern_problem
 from meshclaw.shell_syntax import ParsedScript, parse_command_line
 
 
@@ -65,6 +66,13 @@ def test_nothing_is_written_unless_named() -> None:
     assert decision.remedy == (
         "add \"src/my file.py\" to allow.write in tasks/fix.yaml, or pass --allow-write 'src/my file.py'"
     )
+    for path in ("app/[slug]/page.tsx", "a*b?.txt"):
+        remedy = TaskPolicy().review(Effects(writes=(path,))).remedy
+        (glob,) = shlex.split(remedy.partition("or pass --allow-write ")[2])
+        assert json.loads(remedy.removeprefix("add ").partition(" to allow.write")[0]) == glob
+        assert may_write(path, glob)
+        assert not may_write("app/s/page.tsx", glob)
+        assert not may_write("axbx.txt", glob)
     assert may_write("src/a.py", "src/**")
     assert not may_write("lib/a.py", "src/**")
     for path in ("", ".", "../a", "/a", ".git/hooks/x", "src/.git/config"):
@@ -166,11 +174,18 @@ def test_whatever_is_allowed_runs_only_the_named_command(text: str) -> None:
 
 def test_hosts() -> None:
     policy = TaskPolicy(network=["example.com", "*.example.org", "localhost:8000"])
-    for host in ("example.com", "EXAMPLE.com:443", "a.example.org", "localhost:8000"):
+    for host in ("example.com", "EXAMPLE.com:443", "a.example.org", "a.example.org:80", "localhost:8000"):
         assert policy.review(Effects(hosts=(host,))).allowed
     for host in ("evil.com", "example.com.evil.com", "example.org", "localhost:9", "notexample.com"):
         assert not policy.review(Effects(hosts=(host,))).allowed
+    for host in ("localhost", "example.com:22", "a.example.org:8000", "example.com:", "example.com:*"):
+        assert not policy.review(Effects(hosts=(host,))).allowed
     assert not TaskPolicy().review(Effects(hosts=("example.com",))).allowed
+    any_port = TaskPolicy(network=["example.com:*", "[2606:4700::1]", "[2606:4700::2]:8443"])
+    for host in ("example.com:22", "example.com", "[2606:4700::1]:443", "[2606:4700::2]:8443"):
+        assert any_port.review(Effects(hosts=(host,))).allowed
+    for host in ("2:443", "[2606:4700::1]:22", "[2606:4700::2]:443"):
+        assert not any_port.review(Effects(hosts=(host,))).allowed
 
 
 def test_a_policy_that_breaks_denies() -> None:
@@ -184,3 +199,15 @@ def test_patterns_that_could_never_match_are_told() -> None:
     assert run_pattern_problem("*") is None
     assert "one pattern for each part" in (run_pattern_problem("a && b") or "")
     assert run_pattern_problem("echo $HOME") is not None
+    for host in ("example.com", "*.example.com", "host:8443", "host:*", "*", "[2606:4700::1]:443", "[::1]"):
+        assert host_pattern_problem(host) is None
+    for host in (
+        "https://example.com",
+        "example.com/a",
+        "me@example.com",
+        "",
+        "a b",
+        "2606:4700::1",
+        "a:0",
+    ):
+        assert host_pattern_problem(host) is not None, host

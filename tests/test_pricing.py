@@ -50,6 +50,16 @@ def test_batch_calls_cost_what_the_publisher_says() -> None:
     assert usual.nusd == 2 * (batch.nusd or 0)
 
 
+def test_a_call_served_in_the_us_alone_costs_a_tenth_more_and_says_so() -> None:
+    usual = Prices().cost("anthropic", "claude-sonnet-4-5", USAGE, at=NOW, geo="global")
+    us = Prices().cost("anthropic", "claude-sonnet-4-5", USAGE, at=NOW, geo="us")
+    assert (us.nusd or 0) * 10 == (usual.nusd or 0) * 11
+    assert us.rates is not None
+    assert us.rates["input"] == "3.3"
+    assert us.source == f"{usual.source} x 1.1 (us)"
+    assert Prices().cost("openai", "gpt-5", USAGE, at=NOW, geo="us").source == usual.source
+
+
 def test_a_tier_without_its_own_price_costs_the_usual() -> None:
     usual = Prices().cost("openai", "gpt-5", Usage(input=100), at=NOW)
     assert (
@@ -98,7 +108,7 @@ def test_the_bound_of_a_call_is_never_below_its_cost(
     usage = Usage(input=plain, cache_read=read, cache_write={"5m": five, "1h": hour}, output=out)
     prices = Prices()
     for provider, model in (("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-5")):
-        cost = prices.cost(provider, model, usage, at=NOW)
+        cost = prices.cost(provider, model, usage, at=NOW, geo="us")
         bound = prices.bound(provider, model, usage.input_total or 0, out, at=NOW)
         assert cost.nusd is not None
         assert bound is not None

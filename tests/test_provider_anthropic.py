@@ -18,6 +18,8 @@ from meshclaw.messages import (
     ToolCall,
     ToolResult,
     ToolSpec,
+    decode_response,
+    encode_response,
     user,
 )
 from meshclaw.providers.anthropic_wire import MessageFold, read_usage
@@ -253,3 +255,14 @@ async def test_a_usage_that_never_became_final_is_partial() -> None:
     assert response.usage.output is None
     assert response.usage != UNKNOWN
     assert response.wire_usage == {"input_tokens": 10, "output_tokens": 1}
+
+
+async def test_the_region_that_served_a_call_is_kept(server: WireServer) -> None:
+    wire = {"input_tokens": 10, "output_tokens": 1, "service_tier": "standard", "inference_geo": "us"}
+    with WireServer(lambda recorded: Turn(text="ok", wire_usage=wire)) as us:
+        async with open_provider("anthropic", us) as provider:
+            response = await provider.complete(ask("anthropic"), NullSink())
+    async with open_provider("anthropic", server) as provider:
+        anywhere = await provider.complete(ask("anthropic"), NullSink())
+    assert (response.tier, response.geo, anywhere.geo) == ("standard", "us", None)
+    assert decode_response(encode_response(response)) == response

@@ -45,9 +45,8 @@ BROKEN_CALLS: dict[Fault, tuple[FailureKind, str]] = {
     Fault.SILENT: (FailureKind.STALLED, "no content for 0.3 s"),
     Fault.HANG: (FailureKind.STALLED, "no content for 0.3 s"),
 }
-
-
 BEGUN = {Fault.RESET_DURING, Fault.TRUNCATED, Fault.GARBAGE, Fault.NOT_AN_OBJECT, Fault.OVERLOADED_EVENT}
+"""After these the response has an id: the provider had begun to answer."""
 
 
 def test_every_fault_is_tested() -> None:
@@ -66,14 +65,7 @@ async def test_calls_that_break_may_be_billed(wire: str, server: WireServer, fau
     assert error.billed
     assert error.http_status is None
     assert words in error.message
-    begun = {
-        Fault.RESET_DURING,
-        Fault.TRUNCATED,
-        Fault.GARBAGE,
-        Fault.NOT_AN_OBJECT,
-        Fault.OVERLOADED_EVENT,
-    }
-    assert bool(sink.ids) is (fault in begun)
+    assert bool(sink.ids) is (fault in BEGUN)
 
 
 @each_wire

@@ -201,5 +201,5 @@ def test_nothing_but_the_result_is_printed_and_nobody_else_is_served() -> None:
 
 
 def test_the_test_server_serves_anybody() -> None:
-    with LlamaServer(weights_of("qwen2.5-coder-0.5b")) as server:
+    with LlamaServer(weights_of()) as server:
         assert status_of(server.url) == 200

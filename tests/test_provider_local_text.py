@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,23 @@ async def test_missing_weights_are_said_with_the_way_to_get_them(tmp_path: Path)
         await provider.complete(Request("m", (user("hi"),)), NullSink())
     assert failed.value.kind is FailureKind.NOT_FOUND
     await provider.aclose()
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "hint"),
+    [
+        ("raise ModuleNotFoundError('no xllamacpp')", "is not installed", "pip install 'meshclaw[local]'"),
+        ("raise ImportError('libgomp.so.1: cannot open')", "cannot be loaded", "apt-get install libgomp1"),
+    ],
+)
+async def test_a_runtime_that_cannot_be_imported_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str, hint: str
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text(f"{source}\n")
+    (tmp_path / "weights.gguf").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
+    with pytest.raises(ProviderError, match=said) as caught:
+        await LocalProvider(tmp_path / "weights.gguf").complete(Request("m", (user("hi"),)), NullSink())
+    assert caught.value.kind is FailureKind.NOT_FOUND
+    assert hint in caught.value.hint

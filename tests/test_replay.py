@@ -109,7 +109,7 @@ def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"no json\n", "not a line of a transcript"),
-        (b'{"event": "response", "call": "1", "response": {"stop": "answer"}}\n', "not whole"),
+        (b'{"event": "response", "call": "1.1.0", "response": {"stop": "answer"}}\n', "not whole"),
     ],
 )
 def test_a_file_that_is_no_transcript_is_a_problem(tmp_path: Path, content: bytes, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ from run_bench import FakeTool, RunBench, failing
 from meshclaw.budgets import Budget
 from meshclaw.errors import FailureKind, ProviderError
 from meshclaw.messages import Request, StopReason, Text, ToolResult
-from meshclaw.policies import Effects
+from meshclaw.policies import Effects, TaskPolicy
 from meshclaw.runners.agent import NUDGE
 from meshclaw.tasks import Output
 from meshclaw.testing import Say, ScriptedProvider, call
@@ -66,7 +67,7 @@ async def test_reads_run_side_by_side_and_a_write_waits_for_them(tmp_path: Path)
         [Say(calls=[("one", {}), ("two", {}), ("write", {})]), Say("ok")],
         [Slow("one"), Slow("two"), writer],
     )
-    bench.policy.write = ("a",)
+    bench.policy = TaskPolicy(["a"])
     with anyio.fail_after(5):
         await bench.run()
     assert order[:2] == ["begin one", "begin two"]
@@ -102,6 +103,36 @@ async def test_going_in_circles_is_told_once_and_then_ends_the_run(tmp_path: Pat
     assert "circles" in record["reason"]
     notices = [event.data["why"] for event in bench.transcript() if event.kind == "notice"]
     assert notices == ["circle"]
+
+
+def changing(edits: Iterable[int]) -> list[Say]:
+    """Edits, each followed by the same look; then an answer."""
+    return [turn for n in edits for turn in (call("edit", n=n), call("read", n=0))] + [Say("ok")]
+
+
+@pytest.mark.parametrize(
+    ("edits", "status", "notices"),
+    [(range(6), "succeeded", []), ([0, 1] * 4, "failed", ["circle"] * 2)],
+    ids=["new each time", "back and forth"],
+)
+async def test_looking_again_after_a_new_change_is_no_circle(
+    tmp_path: Path, edits: Iterable[int], status: str, notices: list[str]
+) -> None:
+    write = Effects(writes=("a.py",))
+    tools = [FakeTool("edit", effects=write, parameters=NUMBER), FakeTool("read", parameters=NUMBER)]
+    bench = RunBench(tmp_path, changing(edits), tools, policy=TaskPolicy(["a.py"]))
+    assert (await bench.run())["status"] == status
+    assert [event.data["why"] for event in bench.transcript() if event.kind == "notice"] == notices
+
+
+async def test_each_circle_is_told_before_it_ends_the_run(tmp_path: Path) -> None:
+    calls = [call("read", n=n) for n in (1, 1, 1, 2, 2, 2)]
+    tools = [FakeTool("read", parameters=NUMBER)]
+    for name in ("told", "again"):
+        (tmp_path / name).mkdir()
+    assert (await RunBench(tmp_path / "told", [*calls, Say("ok")], tools).run())["status"] == "succeeded"
+    again = RunBench(tmp_path / "again", [*calls, call("read", n=1)], tools)
+    assert (await again.run())["reason"].startswith("went in circles")
 
 
 async def test_the_same_call_with_another_result_is_no_circle(tmp_path: Path) -> None:
@@ -156,10 +187,7 @@ async def test_the_steps_budget_ends_the_run(tmp_path: Path) -> None:
     record = await bench.run()
     assert (record["status"], record["exit"], record["steps"], record["calls"]) == ("over_budget", 4, 5, 5)
     notices = [event.data["text"] for event in bench.transcript() if event.kind == "notice"]
-    assert notices == [
-        "80% of this run's budget is used. Finish soon.",
-        "100% of this run's budget is used. Give your final answer now.",
-    ]
+    assert notices == ["80% of this run's budget is used. Give your final answer now."]
 
 
 async def test_the_tokens_budget_ends_the_run_before_the_call_that_would_pass_it(tmp_path: Path) -> None:
@@ -221,6 +249,16 @@ async def test_a_window_that_cannot_hold_the_work_has_its_own_reason(tmp_path: P
     record = await RunBench(tmp_path, [too_long]).run()
     assert (record["status"], record["exit"]) == ("failed", 1)
     assert "window is full" in record["reason"]
+
+
+async def test_a_full_window_is_told_with_sizes_and_a_remedy(tmp_path: Path) -> None:
+    provider = ScriptedProvider([], window=10_000)
+    bench = RunBench(tmp_path, provider=provider, prompt="x" * 30_000)
+    assert (await bench.run())["reason"] == (
+        "the model's window is full: about 10,000 tokens, where it holds 10,000, with 1,000 of them for its"
+        " answer - give it fewer or shorter inputs, or another model"
+    )
+    assert provider.requests == []
 
 
 async def test_a_context_error_of_the_provider_makes_room_and_goes_on(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from meshclaw.runs import (
     Event,
     RunDirectory,
     encode_line,
+    is_held,
     read_transcript,
 )
 
@@ -79,7 +80,10 @@ def test_the_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(LockedError):
             RunDirectory(tmp_path / "run").open()
+        assert is_held(tmp_path / "run")
         process.kill()
+    assert not is_held(tmp_path / "run")
+    assert not is_held(tmp_path / "gone")
     with RunDirectory(tmp_path / "run"):
         pass
 
@@ -91,11 +95,7 @@ def test_the_record_is_replaced_in_one_step_and_private(tmp_path: Path) -> None:
         assert directory.read_record() == {"status": "succeeded", "result": "Grüße"}
         assert directory.record.stat().st_mode & 0o777 == 0o600
         assert directory.transcript.stat().st_mode & 0o777 == 0o600
-        assert sorted(path.name for path in directory.path.iterdir()) == [
-            "outputs",
-            "run.json",
-            "transcript.jsonl",
-        ]
+        assert {path.name for path in directory.path.iterdir()} == {"run.json", "transcript.jsonl"}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
@@ -141,3 +141,20 @@ def test_a_disk_that_fills_up_in_mid_line_leaves_whole_lines(tmp_path: Path) -> 
     assert "cannot write" in done.stdout
     lines = (tmp_path / "run" / "transcript.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["notice", "end"]
+
+
+def test_a_line_that_goes_with_the_next_is_written_with_it_or_at_the_end(tmp_path: Path) -> None:
+    def lines() -> int:
+        return directory.transcript.read_bytes().count(b"\n")
+
+    with RunDirectory(tmp_path / "run") as directory:
+        directory.append(Event("request", {"number": 1}), with_next=True)
+        assert lines() == 0
+        directory.append(Event("notice", {"number": 2}))
+        assert lines() == 2
+        directory.append(Event("request", {"number": 3}), with_next=True)
+        directory.sync()
+        assert lines() == 3
+        directory.append(Event("request", {"number": 4}), with_next=True)
+    found = [event.data["number"] for event in read_transcript(directory.transcript)]
+    assert found == [1, 2, 3, 4]

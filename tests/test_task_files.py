@@ -12,11 +12,12 @@ import pytest
 from meshclaw.documents import parse
 from meshclaw.errors import ProblemsError
 from meshclaw.tasks import Input, Param, Task, bind_params, load_task, parse_task, task_json_schema
-from meshclaw.tasks.fields import TASK, Field
+from meshclaw.tasks.fields import CHECKS, TASK, Field
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("read", "list", "search", "edit", "write", "shell")
 RUNNERS = ("agent", "prompt")
+KINDS = tuple(CHECKS)
 
 MANY_MISTAKES = """\
 description: 5
@@ -35,7 +36,7 @@ prompt: |
 tools: [read, serch]
 allow: {write: src, run: ["a {{ svc }}"]}
 budget: {usd: 0, tokens: 2x, time: 15}
-accept: [schema]
+accept: [shcema]
 output: {schema: {type: strin}}
 max_output: -5
 prompt: again
@@ -62,14 +63,14 @@ t.yaml:15:27: '{{' is not allowed in allow - what is allowed is fixed beforehand
 t.yaml:16:15: 'usd' must be more than 0, not 0
 t.yaml:16:26: 'tokens': '2x' is not a whole number: write 500, 200k or 1M
 t.yaml:16:36: 'time': '15' is not a duration: write 90s, 15m or 1h30m
-t.yaml:17:1: 'accept' is not supported by this version
+t.yaml:17:10: unknown check 'shcema' - did you mean 'schema'?
 t.yaml:18:18: 'schema' is not a JSON Schema: $.type: 'strin' is not valid under any of the given schemas
 t.yaml:19:13: 'max_output': '-5' is not a whole number: write 500, 200k or 1M
 t.yaml:20:1: duplicate key 'prompt' - it is already set in line 11"""
 
 
 def load(text: str) -> Task:
-    return parse_task(text.encode(), "t.yaml", "t", tools=TOOLS, runners=RUNNERS)
+    return parse_task(text.encode(), "t.yaml", "t", tools=TOOLS, runners=RUNNERS, checks=KINDS)
 
 
 def mistakes(text: str) -> str:
@@ -80,6 +81,16 @@ def mistakes(text: str) -> str:
 
 def test_every_mistake_of_a_file_is_told_at_once() -> None:
     assert mistakes(MANY_MISTAKES) == MISTAKES
+
+
+@pytest.mark.parametrize("glob", ["/etc/*", "../x", "a/../b", ".", "a//b", "lib/.git/config"])
+def test_a_glob_of_files_that_are_never_written_is_a_mistake(glob: str) -> None:
+    assert f"t.yaml:2:17: '{glob}' can never match: " in mistakes(
+        f"prompt: hi\nallow: {{write: ['{glob}']}}"
+    )
+    assert f"t.yaml:2:11: '!{glob}' can never match: " in mistakes(f"prompt: hi\nprotect: ['!{glob}']")
+    assert load("prompt: hi\nallow: {write: ['./a/', '**', '*.md', 'a/[b]', '..a']}").allow.write
+    assert load("prompt: hi\nprotect: ['!a', 'tests/**']").protect == ("!a", "tests/**")
 
 
 def test_a_whole_task_is_read_as_it_is_written() -> None:
@@ -141,6 +152,25 @@ def test_what_a_task_does_not_state_is_not_a_limit() -> None:
         ("prompt: hi\noutput: {file: /etc/passwd}", "leads out of the project"),
         ("prompt: hi\noutput: {file: ../x}", "leads out of the project"),
         ("prompt: hi\noutput: {schema: {$ref: 'http://x/y'}}", "points outside the schema"),
+        ("prompt: hi\noutput: {schema: {$ref: '#/$defs/x'}}", "'#/$defs/x' points to nothing"),
+        ("prompt: hi\noutput: {schema: {$ref: '#'}}", "'#' leads back to itself"),
+        ("prompt: hi\noutput: {file: .}", "'file' names no file"),
+        ("prompt: hi\nmodel: ''", "'model' is empty"),
+        ("prompt: '{{ a }}'\ninputs: {a: {command: ' '}}", "'command' is empty"),
+        ("prompt: '{{ a }}'\ninputs: {a: {file: x, tail: 0 lines}}", "'tail' must be more than 0"),
+        ("prompt: '{{ a }}{{ b }}'\ninputs: {a: stdin, b: stdin}", "standard input already goes to 'a'"),
+        ("prompt: '{{ a }}{{ A }}'\nparams: {a: {}, A: {}}", "'A' differs from 'a' only in case"),
+        ("prompt: '{{ a }}'\nparams: {a: {choices: []}}", "'choices' is empty"),
+        ("prompt: '{{ a }}'\nparams: {a: }", "write {} for one without details"),
+        ("prompt: '{{ a }}'\nparams: {a: {type: boolean, default: no}}", "write false: 'no' is text here"),
+        ("prompt: '{{ a }}'\nparams: {a: {type: integer, default: 012}}", "write 12: '012' is text here"),
+        ("prompt: '{{ a }}'\nparams: {a: {default: 5}}", "quote it: '5'"),
+        ("prompt: hi\nbudget: {steps: 012}", "'012' is not a whole number: write 12"),
+        ("prompt: hi\nbudget: {usd: 1_000}", "'1_000' is not an amount in US dollars: write 1000"),
+        ("prompt: hi\nbudget: {tokens: ٣k}", "'٣k' is not a whole number"),
+        ("prompt: hi\nbudget: {tokens: 99999999999999999999}", "more than anybody needs"),
+        ("prompt: hi\nbudget: {time: 99999d}", "longer than a hundred years"),
+        ("prompt: hi\nbudget: {time: 22:22}", "'22:22' is not a duration"),
         ("prompt: hi\nparams: {2a: {}}", "'2a' cannot be a name"),
         ("prompt: '{{ a.b }}'", "is not a lookup"),
         ("prompt: '{{ a | upper }}'", "is not a lookup"),
@@ -148,11 +178,34 @@ def test_what_a_task_does_not_state_is_not_a_limit() -> None:
         ("prompt: hi\nbudget: {steps: 1.5}", "is not a whole number"),
         ("prompt: hi\nbudget: {time: 0s}", "must be more than 0"),
         ("prompt: hi\nschedule: {cron: x}", "'schedule' is not supported by this version"),
-        ("prompt: hi\nmodel: [fast, strong]", "'model' must be text, not a list"),
+        ("prompt: hi\nmodel: []", "'model' is empty"),
+        ("prompt: hi\nmodel: [fast, 3]", "an item of 'model' must be text"),
+        ("prompt: hi\nmodel: [fast, strong]\nattempts: 1", "not all of the 2 models are ever asked"),
+        ("prompt: hi\nattempts: 99", "'attempts' can be at most 20"),
+        (
+            "prompt: hi\nisolate: copy\nbranch: mc/{{ n }}..b\nparams: {n: {}}",
+            "no branch can be called 'mc/{{ n }}..b': it holds '..'",
+        ),
+        ("prompt: hi\nbranch: fix", "'branch' goes with 'isolate: copy' only"),
+        ("prompt: hi\nisolate: copy\nshare: [/root]", "3:9: 'share' leads out of the project: '/root'"),
+        ("prompt: hi\nisolate: copy\nshare: [a, ../b]", "3:12: 'share' leads out of the project: '../b'"),
+        ("prompt: hi\nisolate: copy\nshare: [a/../../b]", "'share' leads out of the project"),
+        ("prompt: hi\nisolate: clone", "'isolate' cannot be 'clone'"),
+        ("prompt: hi\nreuse: always", "'reuse' cannot be 'always'"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
     assert message in mistakes(text)
+
+
+def test_a_wrong_declaration_is_one_mistake() -> None:
+    text = mistakes("prompt: '{{ a }}'\ninputs: {a: STDIN}")
+    assert text.startswith("t.yaml:2:13: input 'a' cannot be the text 'STDIN' - write ")
+    assert "\n" not in text
+
+
+def test_durations_may_fill_up_with_zeros() -> None:
+    assert load("prompt: hi\nbudget: {time: 1h05m}").budget.time == 3_900.0
 
 
 def test_the_place_of_a_name_in_a_block_is_exact() -> None:
@@ -168,7 +221,7 @@ def test_every_example_loads_and_fits_the_schema_for_editors() -> None:
     schema = task_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     for path in sorted((ROOT / "tasks").glob("*.yaml")):
-        load_task(path, path.name, tools=TOOLS, runners=RUNNERS)
+        load_task(path, path.name, tools=TOOLS, runners=RUNNERS, checks=KINDS)
         jsonschema.validate(parse(path.read_bytes(), path.name).data(), schema)
 
 
@@ -195,6 +248,7 @@ def test_the_shipped_schema_is_the_generated_one_and_describes_every_key() -> No
         return all(one.description and described(dict(one.fields)) for one in fields.values())
 
     assert described(TASK)
+    assert described(CHECKS)
 
 
 TASK_WITH_PARAMS = """\
@@ -222,8 +276,16 @@ def test_every_wrong_parameter_is_told_at_once() -> None:
         "unknown parameter 'cuont' - did you mean 'count'?",
         "'text': must be given: -p text=...",
         "'x' is not of type integer",
-        "'nan' is not a number",
+        "'nan' is not of type number",
         "'yes' is not true or false",
         "'c' is none of a, b",
     ):
         assert message in text
+
+
+@pytest.mark.parametrize("number", ["inf", "1_0", " 1", "+1", "٣", "012", "9" * 5_000, "0x1f", ""])
+def test_a_number_is_what_a_task_file_takes_for_one(number: str) -> None:
+    for name in ("count", "share"):
+        with pytest.raises(ProblemsError, match="is not of type") as caught:
+            bind_params(load(TASK_WITH_PARAMS), {"text": "", name: number})
+        assert len(str(caught.value)) < 200

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshclaw.messages import ToolCall, ToolResult
+from meshclaw.messages import ToolCall, ToolResult, ToolSpec
 from meshclaw.policies import Effects, TaskPolicy
 from meshclaw.runners.agent import AGENT_SYSTEM
-from meshclaw.tools.arguments import ArgumentsError, decode_arguments
+from meshclaw.schemas import violations
+from meshclaw.tools.arguments import ArgumentsError, decode_arguments, plainly_fits
 from meshclaw.tools.base import ToolContext, ToolError, ToolOutput
 from meshclaw.tools.built_in import BUILT_IN, built_in_tools
 from meshclaw.tools.specs import tool_spec
@@ -121,7 +122,8 @@ async def test_an_unknown_tool_is_told_with_the_names(tmp_path: Path) -> None:
     done = await toolbox(tmp_path, *built_in_tools(BUILT_IN)).execute(call({}, name="reed"))
     assert done.result.is_error
     assert done.result.content == (
-        "there is no tool 'reed'; did you mean read? the tools are: read, list, search, edit, write, shell"
+        "there is no tool 'reed'; did you mean read? "
+        "the tools are: read, list, search, edit, write, shell, fetch"
     )
 
 
@@ -236,6 +238,7 @@ def test_only_reads(tmp_path: Path) -> None:
         ("edit", {"path": "a", "old": "a", "new": "b"}, False),
         ("write", {"path": "a", "content": "a"}, False),
         ("shell", {"command": "ls"}, False),
+        ("fetch", {"url": "https://page.example/"}, False),
         ("nothing", {}, True),
     ):
         assert box.only_reads(call(arguments, name=name)) is reads
@@ -254,3 +257,47 @@ def test_the_order_of_tools_is_always_the_same() -> None:
     assert names == ["read", "write"]
     with pytest.raises(KeyError):
         built_in_tools(["serch"])
+
+
+@given(
+    arguments=st.dictionaries(
+        st.sampled_from(["path", "start_line", "all", "other"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
+    ),
+    schema=st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["object", "array"]),
+            "properties": st.dictionaries(
+                st.sampled_from(["path", "start_line", "all"]),
+                st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "type": st.sampled_from(
+                            ["string", "integer", "boolean", "null", ["string", "null"]]
+                        ),
+                        "description": st.just("what it is"),
+                        "minimum": st.just(3),
+                        "enum": st.just(["a", 1]),
+                    },
+                ),
+            ),
+        },
+        optional={
+            "required": st.lists(st.sampled_from(["path", "all"]), unique=True),
+            "additionalProperties": st.booleans(),
+            "maxProperties": st.just(1),
+        },
+    ),
+)
+def test_what_plainly_fits_has_no_violations(arguments: dict[str, Any], schema: dict[str, Any]) -> None:
+    if plainly_fits(arguments, schema):
+        assert violations(arguments, schema) == []
+
+
+@pytest.mark.parametrize("spec", [tool().spec for tool in BUILT_IN.values()], ids=lambda spec: spec.name)
+def test_calls_of_the_built_in_tools_need_no_validator(spec: ToolSpec) -> None:
+    values = {"string": "x", "integer": 3, "boolean": True}
+    properties = spec.parameters["properties"]
+    arguments = {name: values[rule["type"]] for name, rule in properties.items()}
+    assert plainly_fits(arguments, spec.parameters)
+    assert not plainly_fits({**arguments, "other": 1}, spec.parameters)

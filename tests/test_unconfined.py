@@ -55,6 +55,15 @@ async def test_output_and_exit_codes(tmp_path: Path) -> None:
     assert (await run("true", tmp_path)).output == ""
 
 
+async def test_streams_that_are_kept_apart(tmp_path: Path) -> None:
+    script = "echo out; echo err >&2; seq 9; exit 3"
+    before = open_descriptors()
+    result = await Unconfined().execute(Command(script, tmp_path, ENVIRONMENT, max_output=10, apart=True))
+    assert result.output == "out\n1\n[... 12 bytes dropped ...]\n\n8\n9\n"
+    assert (result.errors, result.exit_code, result.dropped) == ("err\n", 3, 12)
+    assert open_descriptors() == before
+
+
 async def test_exactly_the_given_environment_and_no_input(tmp_path: Path) -> None:
     environment = {**ENVIRONMENT, "MESHCLAW_PARAM_X": "a b\nc"}
     result = await Unconfined().execute(Command("env -0; cat; ls /proc/self/fd", tmp_path, environment))

@@ -21,11 +21,14 @@ OBEYED = {
     "eight-bit CSI": ("a\x9b2Jb", "ab"),
     "eight-bit OSC": ("a\x9d0;x\x9cb", "ab"),
     "unended OSC": ("a\x1b]52;c;rest", "a"),
+    "unended OSC hides no further line": ("a\x1b]0;x\nb\x07", "a\nb"),
     "bell and backspace": ("a\x07\x08b", "ab"),
     "carriage return": ("safe\rEVIL", "safe\nEVIL"),
     "bidi": ("a\u202eb\u2066c\u2069", "abc"),
     "zero width": ("a\u200bb\u200dc\ufeff", "abc"),
     "tags": ("a\U000e0041\U000e007f", "a"),
+    "variation selectors": ("a\ufe00\ufe0fb\U000e0100", "ab"),
+    "letters without a shape": ("a\u3164\u115f\uffa0b", "ab"),
     "surrogate": ("a\ud800b", "ab"),
     "line separator": ("a\u2028b\u2029c", "a\nb\nc"),
     "nested": ("\x1b\x1b[31m[32mx", "x"),
@@ -82,6 +85,7 @@ KEYS = [
     "github_pat_11ABCDEFG0abcdefghijklmnopqrstuvwxyz",
     "glpat-abcdefghij0123456789",
     "xoxb-123456789012-abcdefghij",
+    "sk-" + "a1B" * 60,
     "AIzaSyA1234567890abcdefghijklmnopqrstuv",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
 ]
@@ -137,9 +141,58 @@ def test_a_secret_that_is_split_anywhere_never_shows(secret: str) -> None:
         assert stream.feed(text[:cut]) + stream.feed(text[cut:]) + stream.close() == whole
 
 
+def in_pieces(redactor: Redactor, text: str, size: int) -> str:
+    stream = redactor.stream()
+    shown = [stream.feed(text[place : place + size]) for place in range(0, len(text), size)]
+    return "".join(shown) + stream.close()
+
+
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000, 10**6])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 8_150 + SECRET + "y" * 9_000,
+        f'{{"a":"{SECRET}",' * 400,
+        "字" * 9_000 + KEYS[1] + "字" * 9_000,
+        "sk-A1" + "b" * 30_000 + " and more",
+        "Bearer " + "eyJhbGciOi" * 2_000 + " and more",
+        "see " + PRIVATE_KEY.format("MIIEpAIBAAKC\n" * 2_000) + f"and {SECRET}",
+        PRIVATE_KEY.format("MIIEpAIBAAKC\n") * 3 + "-----BEGIN CERTIFICATE-----\nMII\n",
+        PRIVATE_KEY.format("MIIEpAIBAAKC\n").strip() + PRIVATE_KEY.format("MIIEpAIBAAKC\n" * 900),
+        "never ended -----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKC\n" * 2_000,
+    ],
+    ids=[
+        "one long word",
+        "JSON",
+        "no spaces",
+        "long key",
+        "long token",
+        "PEM",
+        "PEMs",
+        "PEM after PEM",
+        "open PEM",
+    ],
+)
+def test_a_stream_holds_back_enough_however_long_a_secret_or_a_word_is(text: str, size: int) -> None:
+    redactor = Redactor([SECRET])
+    assert in_pieces(redactor, text, size) == redactor.text(text)
+
+
+def test_a_stream_shows_ordinary_text_before_it_ends() -> None:
+    stream = Redactor([SECRET]).stream()
+    assert len("".join(stream.feed("word ") for _ in range(200))) > 600
+    assert len("".join(stream.feed('{"a":1,') for _ in range(200))) > 900
+
+
 @given(
     st.lists(
-        st.sampled_from([SECRET, KEYS[0], KEYS[3], " ", "word ", "sk-", "-", "Bearer ", "x"]), max_size=12
+        st.sampled_from(
+            [SECRET, KEYS[0], KEYS[3], KEYS[-1], " ", "word ", "sk-", "-", "Bearer ", "x", '"', "字"]
+        ),
+        max_size=12,
     ),
     st.data(),
 )

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from meshclaw.workspace import FileInfo, NotFoundError, Workspace, WorkspaceError, shown_name
+from meshclaw.workspace import FileInfo, NotFoundError, RefusedError, Workspace, WorkspaceError, shown_name
+from meshclaw.workspace.beneath import in_one_call, step_by_step
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -28,12 +29,12 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def workspace(project: Path, tmp_path: Path) -> Workspace:
+@pytest.fixture(params=[in_one_call, step_by_step])
+def workspace(project: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Workspace:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     (outputs / "call_1.txt").write_text("all of it")
-    return Workspace(project, outputs)
+    return Workspace(project, outputs, opener=request.param)
 
 
 def names(found: Iterable[FileInfo]) -> list[str]:
@@ -158,7 +159,7 @@ def test_swapping_a_folder_for_a_symlink_never_leads_out(
     naive: set[str] = set()
     try:
         for turn in range(100_000):
-            if turn > 3_000 and {b"inside", "refused"} <= seen and naive == {"inside", "outside"}:
+            if turn >= 20_000 and {b"inside", "refused"} <= seen and naive == {"inside", "outside"}:
                 break
             try:
                 seen.add(workspace.read_bytes("door/f"))
@@ -208,6 +209,32 @@ def test_a_hard_link_may_be_read_but_not_written(
     assert (tmp_path / "secret").read_text() == "outside\n"
     (tmp_path / "secret").unlink()
     workspace.write_bytes("twin", b"x")
+
+
+BARE = {"HEAD": b"ref: refs/heads/main\n", "config": b"[core]\n", "objects/x": b"", "refs/x": b""}
+
+
+@pytest.mark.parametrize("last", ["HEAD", "objects/x", "refs/x"])
+def test_no_folder_is_made_a_repository(workspace: Workspace, project: Path, last: str) -> None:
+    def is_one() -> bool:
+        argv = ["git", "rev-parse", "--is-bare-repository"]
+        done = subprocess.run(argv, cwd=project / "bare", capture_output=True, text=True, check=False)
+        return done.stdout == "true\n"
+
+    for name, data in BARE.items():
+        if name != last:
+            workspace.write_bytes(f"bare/{name}", data)
+    with pytest.raises(RefusedError, match=r"bare is or would be a git repository"):
+        workspace.write_bytes(f"bare/{last}", BARE[last])
+    assert not is_one()
+    (project / "bare" / last).parent.mkdir(exist_ok=True)
+    (project / "bare" / last).write_bytes(BARE[last])
+    assert is_one(), "the probe itself does not work"
+    with pytest.raises(RefusedError):
+        workspace.write_bytes("bare/config", b"[core]\nfsmonitor = evil\n")
+    workspace.write_bytes("x/HEAD", b"no repository\n")
+    for name in ("HEAD/f", "objects/f", "refs/f"):
+        workspace.write_bytes(f"y/{name}", b"no repository either\n")
 
 
 @pytest.mark.parametrize("path", [".git/config", ".GIT/config", "vendor/.git/hooks/pre-commit", ".git"])
