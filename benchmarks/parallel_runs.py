@@ -1,10 +1,11 @@
 """Two hundred runs side by side in one process: throughput against the ideal, and memory a run.
 
-    python benchmarks/parallel_runs.py [--runs 200] [--steps 6] [--latency 0.5]
+    python benchmarks/parallel_runs.py [--runs 200] [--steps 20] [--latency 0.5] [--even]
 
 Every run is a whole one: run directory, transcript, durable ledger, tools, budget. Only the model is a
-script that answers after LATENCY seconds. The ideal is steps x latency: what the runs would take if
-everything but the waiting cost nothing.
+script. Its answers take between half and one and a half times LATENCY seconds, and those of every run
+together STEPS x LATENCY: that is the ideal, what the runs would take if everything but the waiting cost
+nothing. With `--even` every answer takes LATENCY: all runs, begun at once, want to go on at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
@@ -36,10 +39,16 @@ from meshclaw.testing import Say, ScriptedProvider, call
 from meshclaw.tools.files import ReadTool
 
 
-def delegation(project: Path, steps: int, latency: float) -> Delegation:
+def latencies(steps: int, latency: float, chance: Random | None) -> list[float]:
+    """Seconds that each answer takes; their sum is steps x latency."""
+    drawn = [chance.uniform(0.5, 1.5) if chance else 1.0 for _ in range(steps)]
+    return [latency * steps * one / sum(drawn) for one in drawn]
+
+
+def delegation(project: Path, waits: list[float]) -> Delegation:
     turns = [
-        Say(calls=call("read", path="notes.txt", start_line=step, end_line=step + 1).calls, latency=latency)
-        for step in range(1, steps)
+        Say(calls=call("read", path="notes.txt", start_line=step, end_line=step + 1).calls, latency=wait)
+        for step, wait in enumerate(waits[:-1], 1)
     ]
     return Delegation(
         task=Task("parallel", "Read the notes."),
@@ -49,7 +58,7 @@ def delegation(project: Path, steps: int, latency: float) -> Delegation:
         system="",
         model="scripted/m",
         model_id="m",
-        provider=ScriptedProvider([*turns, Say("done", latency=latency)]),
+        provider=ScriptedProvider([*turns, Say("done", latency=waits[-1])]),
         retrying=lambda provider, _: provider,
         runner=AgentRunner(),
         tools=[ReadTool()],
@@ -61,7 +70,7 @@ def delegation(project: Path, steps: int, latency: float) -> Delegation:
     )
 
 
-async def measure(count: int, steps: int, latency: float, folder: Path) -> None:
+async def measure(count: int, steps: int, latency: float, folder: Path, *, even: bool) -> None:
     project = folder / "project"
     project.mkdir()
     (project / "notes.txt").write_text("".join(f"note {number}\n" for number in range(1_000)))
@@ -79,18 +88,21 @@ async def measure(count: int, steps: int, latency: float, folder: Path) -> None:
         host=socket.gethostname(),
     )
     dispatcher = Dispatcher(house)
-    await dispatcher.run(delegation(project, 2, 0))
+    await dispatcher.run(delegation(project, [0, 0]))
+    chance = None if even else Random(1)
+    waits = [latencies(steps, latency, chance) for _ in range(count)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, started = time.process_time(), time.perf_counter()
     async with anyio.create_task_group() as group:
-        for _ in range(count):
-            group.start_soon(dispatcher.run, delegation(project, steps, latency))
+        for each in waits:
+            group.start_soon(dispatcher.run, delegation(project, each))
     took, cpu = time.perf_counter() - started, time.process_time() - cpu
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     await ledger.aclose()
     verified = verify(folder / "ledger.jsonl")
     ideal = steps * latency
-    print(f"{count} runs x {steps} steps, {latency} s a response: {took:.2f} s, ideal {ideal:.2f} s")
+    kind = "each" if even else "on average"
+    print(f"{count} runs x {steps} steps, {latency} s {kind}: {took:.2f} s, ideal {ideal:.2f} s")
     print(
         f"throughput: {ideal / took:.1%} of the ideal; CPU {cpu:.2f} s, {cpu / count * 1000:.1f} ms a run"
     )
@@ -103,12 +115,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.5)
+    parser.add_argument("--even", action="store_true", help="every answer takes the same time")
     options = parser.parse_args()
     os.umask(0o077)
     with tempfile.TemporaryDirectory() as folder:
-        anyio.run(measure, options.runs, options.steps, options.latency, Path(folder))
+        work = partial(measure, even=options.even)
+        anyio.run(work, options.runs, options.steps, options.latency, Path(folder))
 
 
 if __name__ == "__main__":

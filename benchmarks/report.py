@@ -80,7 +80,7 @@ def main() -> None:
         write(path, count)
         print(f"{count} entries, {path.stat().st_size / count:.0f} bytes each")
         start = perf_counter()
-        facts = fold(read_entries(path), datetime.now(UTC))
+        facts = fold(read_entries(path, check=True), datetime.now(UTC))
         folded = perf_counter()
         table = report(facts, ["day", "task", "model"], tz=UTC)
         reported = perf_counter()
