@@ -124,7 +124,7 @@ async def test_processes_that_have_ended_do_not_count(place: Place) -> None:
 
 async def test_the_timeout_ends_everything(place: Place) -> None:
     mark = f"sleep 87{os.getpid()}"
-    result = await place.run(f"echo begun; setsid {mark} & {mark}", timeout=0.5)
+    result = await place.run(f"echo begun; setsid {mark} & {mark}", timeout=3.0)
     assert (result.exit_code, result.timed_out, result.output) == (None, True, "begun\n")
     assert running(mark) == []
 

@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import signal
-from pathlib import Path
+from collections.abc import Callable
 
 import anyio
 from anyio import to_thread
 from anyio.abc import Process
 
 from meshclaw.sandbox.base import Limits
-from meshclaw.sandbox.watch import terminate, watch
+from meshclaw.sandbox.watch import hold_command, release_command, runs, terminate_others, watch
 
 TERMINATE_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -50,11 +50,16 @@ class Namespace:
         return b'"exit-code"' in self._told
 
     async def end(self, process: Process) -> None:
-        """SIGTERM, a grace, SIGKILL to all that is in the namespace; then nothing of it runs."""
+        """SIGTERM and a grace for what the command started, then for the command itself; SIGKILL to all
+        that is in the namespace; then nothing of it runs."""
         self._hear()
         first = self._child()
         if process.returncode is None and first is not None:
-            await to_thread.run_sync(terminate, first)
+            # The namespace ends with its command, mostly a shell that ends at once: so that one comes last.
+            command, told = hold_command(first), set[int]()
+            with anyio.move_on_after(TERMINATE_GRACE):
+                await _until(lambda: not terminate_others(first, command, told))
+            release_command(command)
             with anyio.move_on_after(TERMINATE_GRACE):
                 await process.wait()
         for pid in (first, process.pid if process.returncode is None else None):
@@ -86,18 +91,14 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
 async def _gone(pid: int) -> None:
     """Waits until a process has ended; one that nobody reaps counts as ended."""
-    pause = 0.001
     with anyio.move_on_after(10):
-        while _runs(pid):
-            await anyio.sleep(pause)
-            pause = min(pause * 2, 0.05)
+        await _until(lambda: not runs(pid))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    pause = 0.001
+    while not await to_thread.run_sync(condition):
+        await anyio.sleep(pause)
+        pause = min(pause * 2, 0.05)

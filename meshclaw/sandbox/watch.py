@@ -95,19 +95,55 @@ def descendants(first: int) -> Iterator[int]:
     while waiting:
         pid = waiting.pop()
         yield pid
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-                with contextlib.suppress(OSError):
-                    children = Path(f"/proc/{pid}/task/{task}/children").read_text()
-                    for child in map(int, children.split()):
-                        if child not in seen:
-                            seen.add(child)
-                            waiting.append(child)
+        for child in _children(pid):
+            if child not in seen:
+                seen.add(child)
+                waiting.append(child)
 
 
-def terminate(first: int) -> None:
-    """SIGTERM to all but the namespace's first process, which would not hear it."""
-    for pid in descendants(first):
-        if pid != first:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+def _children(pid: int) -> Iterator[int]:
+    """In the order in which each of its threads started them."""
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                yield from map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+
+
+def hold_command(first: int) -> int | None:
+    """Stops the command, which is the eldest child of the namespace's first process, and returns it."""
+    command = next(iter(_children(first)), None)
+    if command is not None:
+        _signal(command, signal.SIGSTOP)
+    return command
+
+
+def terminate_others(first: int, command: int | None, told: set[int]) -> bool:
+    """SIGTERM, once, to all in the namespace besides its first process and the command. Returns whether any
+    of them still runs; `told` keeps who has had the signal."""
+    others = [pid for pid in descendants(first) if pid not in (first, command)]
+    for pid in others:
+        if pid not in told:
+            told.add(pid)
+            _signal(pid, signal.SIGTERM)
+    return any(map(runs, others))
+
+
+def release_command(command: int | None) -> None:
+    """SIGTERM to a command that was stopped, and goes on with it, so that it hears."""
+    if command is not None:
+        _signal(command, signal.SIGTERM)
+        _signal(command, signal.SIGCONT)
+
+
+def runs(pid: int) -> bool:
+    """False of what has ended, also when nobody has reaped it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

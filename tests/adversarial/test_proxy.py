@@ -292,7 +292,7 @@ async def test_a_server_that_is_not_there_is_no_denial() -> None:
 
 
 async def test_who_says_nothing_is_let_go(server: WebServer) -> None:
-    async with door(f"{SOME}:*", bounds=Bounds(head=0.3, idle=0.3)) as opened:
+    async with door(f"{SOME}:*", bounds=Bounds(head=1.5, idle=1.5)) as opened:
         assert (await opened.ask()).said == b""
         assert (await opened.ask(f"GET {server.url('/')} HTTP/1.1\r\n")).said == b""
         silent = await opened.ask(f"CONNECT {SOME}:{server.port} HTTP/1.1\r\nHost: x\r\n\r\n")
