@@ -107,12 +107,12 @@ class MeshClawError(Exception):
 
 
 class ProblemsError(MeshClawError):
-    """One or more Problems, sorted by place; raised before anything is spent."""
+    """One or more Problems, each once and sorted by place; raised before anything is spent."""
 
     exit_code = ExitCode.USAGE
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+        self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

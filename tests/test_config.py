@@ -180,6 +180,23 @@ def test_all_problems_of_all_layers_at_once(files: Files) -> None:
     ]
 
 
+def test_yaml_that_is_not_read_hides_no_other_problem(files: Files) -> None:
+    found = files.problems(
+        "models: &m {a: x/y}\nretries: 1\nretries: 2\nproviders:\n  x: {<<: *m, base_url: 3}\n"
+        "budget: {usd: !!str 5, tokens: many}\n"
+    )
+    assert [line.partition(" - ")[0] for line in found.splitlines()] == [
+        "config.yaml:1:9: anchor '&m'",
+        "config.yaml:1:13: unknown key 'a'",
+        "config.yaml:3:1: duplicate key 'retries'",
+        "config.yaml:5:7: merge key '<<'",
+        "config.yaml:5:11: alias '*m'",
+        "config.yaml:5:25: '3' is not a URL: write https://host/v1",
+        "config.yaml:6:15: tag '!!str'",
+        "config.yaml:6:32: budget.tokens: 'many' is not a whole number: write 500, 200k or 1M",
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [

@@ -83,6 +83,36 @@ def test_every_mistake_of_a_file_is_told_at_once() -> None:
     assert mistakes(MANY_MISTAKES) == MISTAKES
 
 
+def test_yaml_that_is_not_read_hides_no_other_mistake() -> None:
+    text = """\
+description: &d hello
+params: {svc: {type: string}}
+inputs: {log: {file: *d}}
+base: &b {run: ["pytest *"]}
+prompt: {{ svc }}
+allow: {<<: *b, write: src}
+budgt: {usd: 1}
+accept: !!seq [{run: make, timeot: 3}]
+runner: agnt
+"""
+    found = [line.removeprefix("t.yaml:").partition(" - ")[0] for line in mistakes(text).splitlines()]
+    assert found == [
+        "1:14: anchor '&d'",
+        "3:10: input 'log' is never used",
+        "3:22: alias '*d'",
+        "4:1: unknown key 'base'",
+        "4:7: anchor '&b'",
+        "5:10: a key must be plain text",
+        "6:9: merge key '<<'",
+        "6:13: alias '*b'",
+        "6:24: 'write' must be a list, not the text 'src'",
+        "7:1: unknown key 'budgt'",
+        "8:9: tag '!!seq'",
+        "8:28: unknown key 'timeot'",
+        "9:9: unknown runner 'agnt'",
+    ]
+
+
 @pytest.mark.parametrize("glob", ["/etc/*", "../x", "a/../b", ".", "a//b", "lib/.git/config"])
 def test_a_glob_of_files_that_are_never_written_is_a_mistake(glob: str) -> None:
     assert f"t.yaml:2:17: '{glob}' can never match: " in mistakes(

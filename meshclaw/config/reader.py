@@ -32,7 +32,7 @@ class Reader:
         """The file's root mapping; an empty one when the file is missing or not readable as settings."""
         nothing = Node("map", {}, 1, 1)
         try:
-            root = parse(read_file(self.path), str(self.path))
+            root = parse(read_file(self.path), str(self.path), self.problems)
         except FileNotFoundError:
             return nothing
         except OSError as error:
