@@ -176,9 +176,13 @@ class LockedError(MeshClawError):
 
 
 class LedgerError(MeshClawError):
-    """The ledger cannot be written or trusted; nothing more may be spent."""
+    """The ledger cannot be written or trusted; nothing more may be spent.
+
+    `run` is the run that could not even be closed for it, if there is one: it can be gone on with later.
+    """
 
     exit_code = ExitCode.LEDGER
+    run: str | None = None
 
 
 class WorkError(MeshClawError):

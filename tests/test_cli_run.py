@@ -242,6 +242,10 @@ def test_a_ledger_that_cannot_be_written_has_its_exit_code(cli: Cli, server: Wir
     assert (code, json.loads(out)["exit"]) == (ExitCode.LEDGER, ExitCode.LEDGER)
     assert "error: " in err
     assert server.requests == []
+    run = json.loads(out)["run"]
+    assert f"then: meshclaw runs resume {run}" in err
+    server.script(Turn(text="said"))
+    assert cli("runs", "resume", run)[:2] == (ExitCode.OK, "said\n")
 
 
 def test_a_killed_runs_end_is_told_by_the_next(cli: Cli, server: WireServer, home: Path) -> None:

@@ -157,7 +157,7 @@ async def test_without_a_ledger_nothing_is_asked(tmp_path: Path) -> None:
     bench = RunBench(tmp_path, [Say("hi")], ledger=FailingLedger(1))
     with pytest.raises(LedgerError) as caught:
         await bench.run()
-    assert caught.value.exit_code == 9
+    assert (caught.value.exit_code, caught.value.run) == (9, "run-1")
     assert bench.provider.requests == []
 
 

@@ -10,7 +10,15 @@ from typing import Any
 from meshclaw.cli.output import PipeClosed, emit_formatted, say, say_error
 from meshclaw.cli.privacy import redactor
 from meshclaw.cli.session import to_json
-from meshclaw.errors import ExitCode, MeshClawError, PolicyError, Problem, ProblemsError, WorkError
+from meshclaw.errors import (
+    ExitCode,
+    LedgerError,
+    MeshClawError,
+    PolicyError,
+    Problem,
+    ProblemsError,
+    WorkError,
+)
 
 SIGPIPE_EXIT = 141
 """What a shell reports for a program that SIGPIPE ended."""
@@ -31,6 +39,8 @@ def tell(error: MeshClawError) -> None:
             say(str(problem))
     else:
         say_error(error.message, error.hint)
+        if isinstance(error, LedgerError) and error.run is not None:
+            say(f"  then: meshclaw runs resume {error.run}")
 
 
 def report_failure(error: MeshClawError, argv: Sequence[str]) -> int:
@@ -38,7 +48,8 @@ def report_failure(error: MeshClawError, argv: Sequence[str]) -> int:
     tell(error)
     problems = error.problems if isinstance(error, ProblemsError) else ()
     status = "refused" if isinstance(error, PolicyError) else "failed"
-    _emit_failure(argv, int(error.exit_code), str(error), problems, status)
+    run = error.run if isinstance(error, LedgerError) else None
+    _emit_failure(argv, int(error.exit_code), str(error), problems, status, run)
     return int(error.exit_code)
 
 
@@ -77,13 +88,18 @@ def report_interrupted(exit_code: int, argv: Sequence[str]) -> int:
 
 
 def _emit_failure(
-    argv: Sequence[str], exit_code: int, reason: str, problems: Sequence[Problem], status: str = "failed"
+    argv: Sequence[str],
+    exit_code: int,
+    reason: str,
+    problems: Sequence[Problem],
+    status: str = "failed",
+    run: str | None = None,
 ) -> None:
     options = argv[: argv.index("--")] if "--" in argv else argv
     if "--json" not in options and "--stream-json" not in options:
         return
     found: dict[str, Any] = {
-        "run": None,
+        "run": run,
         "status": status,
         "exit": exit_code,
         "reason": reason,

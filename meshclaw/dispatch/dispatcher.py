@@ -10,9 +10,8 @@ from anyio import to_thread
 from meshclaw.dispatch.delegation import Delegation, House, Stop
 from meshclaw.dispatch.life import Life
 from meshclaw.dispatch.resuming import NOTHING, Earlier, read_earlier
-from meshclaw.runs import (
-    RunDirectory,
-)
+from meshclaw.errors import LedgerError
+from meshclaw.runs import RunDirectory
 
 
 class Dispatcher:
@@ -24,7 +23,8 @@ class Dispatcher:
     async def run(self, delegation: Delegation, stop: Stop | None = None) -> dict[str, Any]:
         """One run, to its end. Returns its record: the object that `run --json` prints.
 
-        Raises LedgerError only when not even the end could be written; every other end is a record.
+        Raises LedgerError, which names the run, only when not even the end could be written; every other
+        end is a record.
         """
         return await self._live(self._house.new_id(), delegation, NOTHING, stop)
 
@@ -45,5 +45,8 @@ class Dispatcher:
         life = Life(self._house, delegation, run, directory, stop or Stop(), earlier)
         try:
             return await life.live()
+        except LedgerError as error:
+            error.run = run
+            raise
         finally:
             directory.close()
