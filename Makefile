@@ -33,7 +33,7 @@ format: $(VENV)/.installed
 	$(VENV)/bin/ruff format
 
 docs: $(VENV)/.installed
-	$(VENV)/bin/python -c 'from meshclaw.config import settings_page; print(settings_page(), end="")' > docs/settings.md
+	$(VENV)/bin/python -c 'from meshclaw.config.show import settings_page; print(settings_page(), end="")' > docs/settings.md
 	$(VENV)/bin/meshclaw tasks schema > meshclaw/data/task.schema.json
 
 clean:

@@ -51,7 +51,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 """Where each library may be imported: a room, or one module of it. "" is everywhere."""
 
 LAZY = frozenset(
-    {"anthropic", "openai", "xllamacpp", "genai_prices", "httpx2", "jsonschema", "referencing", "yaml"}
+    {
+        *("anthropic", "openai", "xllamacpp", "httpx2"),
+        *("genai_prices", "jsonschema", "referencing", "tenacity", "yaml"),
+    }
 )
 """Libraries that take long to import: only inside functions."""
 

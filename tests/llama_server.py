@@ -21,7 +21,7 @@ from typing import Self
 import pytest
 from conftest import MODELS_VARIABLE
 
-from meshclaw.models import ModelStore
+from meshclaw.models.store import ModelStore
 
 TESTED = "qwen2.5-coder-0.5b"
 """The small one: what the tests ask for does not need more, and takes a third of the time."""

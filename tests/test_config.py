@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshclaw.budgets import NO_LIMITS, Budget
-from meshclaw.config import Config, load_config, rows, settings_page
+from meshclaw.config import Config, load_config
 from meshclaw.config.setting import format_duration
 from meshclaw.config.settings import SCALARS
+from meshclaw.config.show import rows, settings_page
 from meshclaw.errors import ProblemsError
 from meshclaw.units import parse_duration
 

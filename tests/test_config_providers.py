@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from meshclaw.config import Config, ProviderSettings, load_config, resolve_key, rows
+from meshclaw.config import Config, ProviderSettings, load_config, resolve_key
 from meshclaw.config.providers import check_url, is_loopback
+from meshclaw.config.show import rows
 from meshclaw.errors import ProblemsError
 from meshclaw.pricing import FREE, Rates
 

@@ -10,8 +10,10 @@ import pytest
 from tiny_model import CONTENT, TINY, tiny_store
 
 from meshclaw.errors import LockedError, ProblemsError
-from meshclaw.models import CATALOGUE, SUGGESTED, ModelStore, detect, find, probe_http, resolve_alias, split
-from meshclaw.models.store import digest_of
+from meshclaw.models.catalogue import CATALOGUE, find
+from meshclaw.models.detect import SUGGESTED, detect, probe_http
+from meshclaw.models.names import resolve_alias, split
+from meshclaw.models.store import ModelStore, digest_of
 
 
 def test_the_catalogue_is_consistent() -> None:

@@ -12,7 +12,9 @@ from file_server import FileServer
 from tiny_model import CONTENT, PART, TINY, part_of, tiny_store, wheel
 
 from meshclaw.errors import LockedError, ProblemsError
-from meshclaw.models import FromFile, FromHub, FromMirror, ModelStore, PullError, pull
+from meshclaw.models.fetch import FromFile, FromHub, FromMirror, pull
+from meshclaw.models.partial import PullError
+from meshclaw.models.store import ModelStore
 
 HUB_PATH = "/someone/tiny-gguf/resolve/main/tiny.gguf"
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshclaw.config import load_config, rows
+from meshclaw.config import load_config
+from meshclaw.config.show import rows
 from meshclaw.errors import ProblemsError
 from meshclaw.policies import Ceiling, Decision, Effects, Rules, TaskPolicy
 

@@ -6,8 +6,8 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from meshclaw.models import LocalModel, ModelStore
-from meshclaw.models.catalogue import Mirror
+from meshclaw.models.catalogue import LocalModel, Mirror
+from meshclaw.models.store import ModelStore
 
 PART = 4_000
 CONTENT = bytes(range(256)) * 39 + b"end"

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from meshclaw.dispatch import AcceptedWork, Delegation, House, Rung
     from meshclaw.ledger.entry import Entry
     from meshclaw.ledger.file import FileLedger
-    from meshclaw.models import Detected, ModelStore
+    from meshclaw.models.detect import Detected
+    from meshclaw.models.store import ModelStore
     from meshclaw.redaction import Redactor
     from meshclaw.runs import Event
 
@@ -104,7 +105,7 @@ class App:
     @cached_property
     def models(self) -> ModelStore:
         """The embedded models' files, in the user's cache (MESHCLAW_MODELS names another folder)."""
-        from meshclaw.models import ModelStore
+        from meshclaw.models.store import ModelStore
 
         named = self.environment.get("MESHCLAW_MODELS")
         return ModelStore(self.cwd / named if named else self.folders.cache / "models")
@@ -227,7 +228,7 @@ class App:
 
     async def detect_models(self) -> list[Detected]:
         """What could answer now, best first."""
-        from meshclaw.models import detect, probe_http
+        from meshclaw.models.detect import detect, probe_http
 
         return await detect(self.environment, self.models, probe=probe_http)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshclaw.app.options import TaskSource
-from meshclaw.batches.plan import needed
 from meshclaw.errors import Problem, ProblemsError
 from meshclaw.tasks import Need, Task
 
@@ -50,5 +49,9 @@ def family_of(app: App, source: TaskSource, task: Task) -> Family:
             raise ProblemsError(problems) from None
         return app.read_task(sources[need.task].path)
 
-    tasks = needed(task, load)
+    tasks = {task.name: task}
+    if task.needs:
+        from meshclaw.batches.plan import needed
+
+        tasks = needed(task, load)
     return Family(task, tasks, {one: sources[one] for one in tasks})

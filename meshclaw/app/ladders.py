@@ -15,7 +15,7 @@ from meshclaw.app.providers import begin_import, build_provider
 from meshclaw.config import Config
 from meshclaw.dispatch import Rung
 from meshclaw.errors import Problem, ProblemsError
-from meshclaw.models import resolve_alias, split
+from meshclaw.models.names import resolve_alias, split
 from meshclaw.providers.replay import ReplayProvider
 from meshclaw.tasks import Task
 

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshclaw.app.options import WeightsMissingError
 from meshclaw.config import ProviderSettings, resolve_key
-from meshclaw.models import ModelStore
 from meshclaw.pricing import FREE, Prices, Rates
 from meshclaw.providers.base import Provider
+
+if TYPE_CHECKING:
+    from meshclaw.models.store import ModelStore
 
 PRELOADED = {
     "anthropic": "meshclaw.providers.anthropic",

@@ -48,7 +48,7 @@ def _embedded() -> str | None:
 async def offer_weights(app: App, missing: WeightsMissingError) -> bool:
     """Offers to fetch an embedded model's weights after saying their size; True when they are here."""
     from meshclaw.cli.pulling import pull_with_progress
-    from meshclaw.models import FromHub
+    from meshclaw.models.fetch import FromHub
 
     say(f"local/{missing.name} runs on this machine; its weights are not here yet.")
     if not confirm(f"Download {missing.size / 1e9:.1f} GB now?"):

@@ -28,7 +28,7 @@ def show(
     context: typer.Context, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Show every setting, its value, and which file and line, variable or flag set it."""
-    from meshclaw.config import rows
+    from meshclaw.config.show import rows
 
     found = session(context)
     meshclaw = found.app()

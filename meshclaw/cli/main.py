@@ -171,6 +171,8 @@ def main() -> NoReturn:
     # Modules live as long as we do. At its usual threshold the collector goes through them again and again
     # while they are made: a sixth of the time that an SDK's import takes.
     gc.set_threshold(500_000, 20, 10)
+    # Nobody's plug-in for a library of ours runs where the keys are; nor is the time spent to look for one.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     try:
         here = Path.cwd()
     except OSError as error:

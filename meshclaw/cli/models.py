@@ -78,7 +78,8 @@ def pull(
       meshclaw models pull qwen2.5-coder-0.5b --mirror
     """
     from meshclaw.cli.pulling import pull_with_progress
-    from meshclaw.models import DEFAULT_LOCAL, FromFile, FromHub, FromMirror, Source
+    from meshclaw.models.catalogue import DEFAULT_LOCAL
+    from meshclaw.models.fetch import FromFile, FromHub, FromMirror, Source
 
     if from_ is not None and mirror:
         raise ProblemsError([Problem("--mirror", 0, 0, "--from and --mirror exclude each other")])

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from meshclaw.cli.output import is_terminal, say, stderr_console
 
 if TYPE_CHECKING:
-    from meshclaw.models import ModelStore, Source
+    from meshclaw.models.fetch import Source
+    from meshclaw.models.store import ModelStore
 
 Progress = Callable[[int, int], None]
 
 
 async def pull_with_progress(store: ModelStore, name: str, source: Source, *, quiet: bool) -> Path:
     """`models.pull`, watched. Raises what it raises."""
-    from meshclaw.models import pull
+    from meshclaw.models.fetch import pull
 
     with _shown(name, quiet=quiet) as progress:
         return await pull(store, name, source, progress)

@@ -2,7 +2,6 @@
 
 from meshclaw.config.keys import resolve_key
 from meshclaw.config.load import KINDS, load_config
-from meshclaw.config.show import Row, rows, settings_page
 from meshclaw.config.values import Config, KeySource, Layer, Origin, ProviderSettings, SandboxSettings
 
 __all__ = [
@@ -12,10 +11,7 @@ __all__ = [
     "Layer",
     "Origin",
     "ProviderSettings",
-    "Row",
     "SandboxSettings",
     "load_config",
     "resolve_key",
-    "rows",
-    "settings_page",
 ]

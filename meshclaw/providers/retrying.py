@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import anyio
-import tenacity
 
 from meshclaw.errors import FailureKind, ProviderError
 from meshclaw.messages import Request, Response
 from meshclaw.providers.base import Provider, Sink
+
+if TYPE_CHECKING:
+    import tenacity
 
 TRANSIENT = frozenset(
     {
@@ -70,6 +73,22 @@ class Retrying:
 
     async def complete(self, request: Request, sink: Sink) -> Response:
         """As the inner provider, or the last error of several tries."""
+        try:
+            return await self._inner.complete(request, sink)
+        except ProviderError as error:
+            return await self._retry(error, request, sink)
+
+    async def _retry(self, failed: ProviderError, request: Request, sink: Sink) -> Response:
+        """Goes on after the first try, which has `failed`. Most calls never need the library for it."""
+        import tenacity
+
+        tries = iter([failed])
+
+        async def attempt() -> Response:
+            for error in tries:
+                raise error
+            return await self._inner.complete(request, sink)
+
         plan = _Plan(request.timeout)
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
@@ -79,7 +98,7 @@ class Retrying:
             before_sleep=self._tell,
             reraise=True,
         )
-        return await retrying(self._inner.complete, request, sink)
+        return await retrying(attempt)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Full jitter; see "Exponential Backoff And Jitter", AWS Architecture Blog."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from meshclaw.answers import read_answer, repair_request
 from meshclaw.errors import BudgetError, FailureKind, ProviderError
-from meshclaw.excuses import claims_nothing
 from meshclaw.messages import Request, Response, StopReason, ToolSpec
 from meshclaw.providers.base import NullSink, Provider
 from meshclaw.runners.base import Job, RunContext, output_limit
@@ -163,6 +162,8 @@ class _Loop:
         if answer.problems:
             return await self._repair("; ".join(answer.problems), repair_request(answer), recorded)
         self._answer = answer.text
+        from meshclaw.excuses import claims_nothing  # Its patterns take time that nobody waits for by now.
+
         excuse = None if self._job.schema else claims_nothing(answer.text, self._job.asked)
         if excuse:
             return self.candidate(RunStatus.FAILED, excuse, unfit=True)

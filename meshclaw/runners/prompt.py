@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from meshclaw.answers import Answer, read_answer, repair_request
 from meshclaw.errors import BudgetError, FailureKind, ProviderError
-from meshclaw.excuses import claims_nothing
 from meshclaw.messages import Request, Response, StopReason, ToolSpec
 from meshclaw.providers.base import NullSink, Provider
 from meshclaw.runners.base import Job, RunContext, output_limit
@@ -104,6 +103,8 @@ class _Work:
         text, step = response.message.text, self.steps
         if response.stop is StopReason.REFUSAL:
             return Candidate(text, RunStatus.FAILED, "the model refused", step, hopeless=True)
+        from meshclaw.excuses import claims_nothing  # Its patterns take time that nobody waits for by now.
+
         answer = _read(response, self._job)
         excuse = (
             None if self._job.schema or answer.problems else claims_nothing(answer.text, self._job.asked)

@@ -171,3 +171,35 @@ def test_a_contained_command_cannot_read_it_even_as_root(tmp_path: Path) -> None
 
 def test_the_tools_of_this_test_are_there() -> None:
     assert not DROP or shutil.which("setpriv"), "util-linux has it"
+
+
+def test_a_plug_in_for_a_library_of_ours_is_not_run_where_the_keys_are(tmp_path: Path) -> None:
+    """Whatever is installed beside us may offer pydantic a plug-in; the control is pydantic by itself."""
+    installed, project, mark = tmp_path / "installed", tmp_path / "project", tmp_path / "mark"
+    (installed / "sneaky-1.0.dist-info").mkdir(parents=True)
+    (installed / "sneaky-1.0.dist-info" / "METADATA").write_text("Name: sneaky\nVersion: 1.0\n")
+    (installed / "sneaky-1.0.dist-info" / "entry_points.txt").write_text("[pydantic]\nx = sneaky:plugin\n")
+    (installed / "sneaky.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\n"
+        "class Plugin:\n    def new_schema_validator(self, *_): return None, None, None\n"
+        "plugin = Plugin()\n"
+    )
+    project.mkdir()
+    (project / "one.yaml").write_text("prompt: hi\nrunner: prompt\n")
+    environment = {**os.environ, "PYTHONPATH": str(installed), "ANTHROPIC_API_KEY": "none"}
+    with WireServer(responder=lambda _: Turn(text="fine")) as server:
+        environment["ANTHROPIC_BASE_URL"] = server.url
+        done = subprocess.run(
+            [sys.executable, "-m", "meshclaw", "run", "one.yaml", "--model", "anthropic/claude-x"],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+    assert not mark.exists()
+    model = "import pydantic\nclass One(pydantic.BaseModel): x: int"
+    subprocess.run([sys.executable, "-c", model], env=environment, check=True)
+    assert mark.exists()

@@ -16,7 +16,7 @@ from meshclaw.app.sandboxes import home_of
 from meshclaw.config import resolve_key
 from meshclaw.errors import ProblemsError
 from meshclaw.isolation.git import operators_path
-from meshclaw.models import split
+from meshclaw.models.names import split
 
 if TYPE_CHECKING:
     from meshclaw.app.app import App

@@ -13,8 +13,8 @@ from meshclaw.app.doctor.findings import Finding, State, in_daemon
 from meshclaw.app.doctor.machine import ask
 from meshclaw.config import Config, ProviderSettings, resolve_key
 from meshclaw.errors import ProblemsError
-from meshclaw.models import Detected, probe_http, resolve_alias, split
-from meshclaw.models.detect import SERVERS
+from meshclaw.models.detect import SERVERS, Detected, probe_http
+from meshclaw.models.names import resolve_alias, split
 
 if TYPE_CHECKING:
     from meshclaw.app.app import App
