@@ -5,7 +5,7 @@
 A scripted model on loopback answers `meshclaw run` over both SDKs. The overhead is the system text of
 `runner: agent` and the schemas of all built-in tools, at four bytes a token. The prefix is the share of
 each request's history that is byte for byte the request before it (cache markers aside). The CPU is what
-the process has used when its first request arrives (as the kernel counts it, in hundredths of a second),
+the process has used when its first request arrives (its CPU clock, threads that have ended included),
 against a script that imports the same SDK and makes the same one call, in turn: the least of all runs of
 each, since whatever else the machine does only adds.
 """
@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,8 @@ def prefix(name: str, folder: Path) -> None:
 
 
 def used(pid: int) -> float:
-    """CPU seconds of a process up to now, its ended threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds of another process up to now, its ended threads included (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def until_asked(command: list[str], variables: dict[str, str], folder: Path) -> float:
