@@ -57,7 +57,7 @@ class Recorder(NullSink):
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalProvider]:
-    provider = LocalProvider(weights_of())
+    provider = LocalProvider(weights_of(), threads=1)
     yield provider
     anyio.run(provider.aclose)
 
