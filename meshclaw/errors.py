@@ -178,11 +178,13 @@ class LockedError(MeshClawError):
 class LedgerError(MeshClawError):
     """The ledger cannot be written or trusted; nothing more may be spent.
 
-    `run` is the run that could not even be closed for it, if there is one: it can be gone on with later.
+    `run` is the run that could not even be closed for it, if there is one; `resumable` says that it was cut
+    short by that, so that it can be gone on with.
     """
 
     exit_code = ExitCode.LEDGER
     run: str | None = None
+    resumable: bool = False
 
 
 class WorkError(MeshClawError):

@@ -107,11 +107,15 @@ class Plugins:
         # A distribution's name takes long to read: only of those that may have something is it asked.
         speaking = [one for one in self._distributions() if "meshclaw." in (one.read_text(_ENTRIES) or "")]
         found: dict[str, dict[str, list[EntryPoint]]] = {}
-        for name in dict.fromkeys(_normal(one.name) for one in speaking):
-            if name == OWN_DISTRIBUTION:
+        seen = {OWN_DISTRIBUTION}
+        for one in speaking:
+            name = _normal(one.name)
+            if name in seen:
                 continue
+            seen.add(name)
             # A second copy further down the path is not the one that would be imported.
-            for entry in next(self._distributions(name)).entry_points:
+            first = next(self._distributions(name), one) if name else one
+            for entry in first.entry_points:
                 group = _group(entry)
                 if group is not None:
                     found.setdefault(group, {}).setdefault(entry.name, []).append(entry)

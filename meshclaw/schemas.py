@@ -28,7 +28,7 @@ def check_schema(schema: Any) -> str | None:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        return f"{error.json_path}: {error.message}"
+        return f"{error.json_path}: {_shorten(error.message)}"
     return _check_references(schema, references)
 
 

@@ -74,6 +74,14 @@ BOMBS = {
         f"nested deeper than {MAX_DEPTH} levels",
     ),
     "an anchor in itself": (b"a: &a [*a]\n", "alias '*a'"),
+    "a long text again and again": (
+        b"a: &a " + b"x" * 200_000 + b"\nb: [*a, *a]\n",
+        f"more than {MAX_BYTES} characters",
+    ),
+    "a long tag": (b"- !" + b"x" * 200_000 + b" z\n" * 2, f"tag '!{'x' * 39}...'"),
+    "a long key twice": (b"? &a " + b"x" * 100_000 + b"\n? *a\n", f"duplicate key '{'x' * 40}...'"),
+    "many directives": (b"%TAG !a! tag:a\n" * 9_000 + b"---\na: 1\n", "100 mistakes"),
+    "a long directive": (b"%TAG !e! tag:" + b"x" * 200_000 + b"\n---\n- !e!y z\n", "directive '%TAG'"),
 }
 
 
@@ -83,6 +91,7 @@ def test_what_repeats_itself_is_cut_short(name: str) -> None:
     problems = problems_of(data)
     assert any(last in problem.message for problem in problems)
     assert len(problems) <= MAX_MISTAKES + 1
+    assert max(len(str(problem)) for problem in problems) < 200
 
 
 def test_what_is_read_in_place_of_what_is_not_allowed() -> None:
@@ -94,7 +103,8 @@ job:
 other: {<<: [{a: 1}, *base]}
 list: &list [1, *base]
 again: *list
-tagged: !!str 12
+tagged: [!!str 12, !!int 3, !!bool true, !!null , ! 5]
+unknown: *nobody
 lookup: {{ name }}
 [a]: 1
 last: x\x07y
@@ -109,9 +119,10 @@ more: 1
         "other": {"a": 1, **base},
         "list": [1, base],
         "again": [1, base],
-        "tagged": "12",
+        "tagged": ["12", 3, True, None, "5"],
+        "unknown": "*nobody",
         "lookup": "{{ name }}",
-        "last": "x\ufffdy",
+        "last": "x y",
     }
     assert [(problem.line, problem.column, problem.message) for problem in sorted(problems)] == [
         (1, 7, "anchor '&base'"),
@@ -122,12 +133,38 @@ more: 1
         (6, 7, "anchor '&list'"),
         (6, 17, "alias '*base'"),
         (7, 8, "alias '*list'"),
-        (8, 9, "tag '!!str'"),
-        (9, 10, "a key must be plain text"),
-        (10, 1, "a key must be plain text"),
-        (11, 8, "control character U+0007"),
-        (12, 1, "a second document"),
+        (8, 10, "tag '!!str'"),
+        (8, 20, "tag '!!int'"),
+        (8, 29, "tag '!!bool'"),
+        (8, 42, "tag '!!null'"),
+        (8, 51, "tag '!'"),
+        (9, 10, "alias '*nobody'"),
+        (10, 10, "a key must be plain text"),
+        (11, 1, "a key must be plain text"),
+        (12, 8, "control character U+0007"),
+        (13, 1, "a second document"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("a: {{ x }} and more\n", ["1:5"]),
+        ("a: {{ x }}{{ y }}\nb: 1\n", ["1:5"]),
+        ("{{ x }}: 1\nb: 2\n", ["1:2"]),
+        ("\x0ca: 1\nb: 2\n", ["1:1"]),
+        ("a: 1\n\x00\nb: 2\n", ["2:1"]),
+        ("a: [*.py]\n", ["1:6"]),
+        ("%YAML 1.2\n---\na: 1\n", ["1:1"]),
+    ],
+)
+def test_one_mistake_is_one_problem(text: str, places: list[str]) -> None:
+    assert [f"{problem.line}:{problem.column}" for problem in problems_of(text.encode())] == places
+
+
+def test_a_value_stands_where_its_alias_does() -> None:
+    node = parse(b"a: &a {b: 1}\nc: *a\n", "t", []).value["c"]
+    assert (node.line, node.column, node.data()) == (2, 4, {"b": 1})
 
 
 def test_nesting_that_the_parser_itself_refuses() -> None:

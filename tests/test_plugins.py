@@ -75,6 +75,20 @@ def test_a_second_meshclaw_further_down_the_path_adds_nothing(site: Path, tmp_pa
     assert plugins.names("tools") == ("read", "edit")
 
 
+def test_a_distribution_that_says_nothing_of_itself_still_counts(site: Path) -> None:
+    """Its folder has another name than its metadata has, as what pip leaves behind; or there is none."""
+    for name, metadata in (("first", "Name: other\n"), ("second", "Version: 1\n"), ("third", None)):
+        install(site, name, {"meshclaw.tools": {name: "plug_good:Tool"}})
+        file = site / f"{name}-1.0.dist-info" / "METADATA"
+        file.unlink()
+        if metadata is not None:
+            file.write_text(metadata)
+    plugins = Plugins([str(site)])
+    assert "first" in plugins.names("tools")
+    assert plugins.load("tools", "first").__name__ == "Tool"
+    assert plugins.problems() == []
+
+
 def test_a_name_that_two_distributions_claim(site: Path) -> None:
     for name in ("one", "two"):
         install(site, name, {"meshclaw.tools": {"weather": "plug_good:Tool"}})

@@ -40,7 +40,7 @@ def tell(error: MeshClawError) -> None:
     else:
         say_error(error.message, error.hint)
         if isinstance(error, LedgerError) and error.run is not None:
-            say(f"  then: meshclaw runs resume {error.run}")
+            say(f"  then: meshclaw runs {'resume' if error.resumable else 'show'} {error.run}")
 
 
 def report_failure(error: MeshClawError, argv: Sequence[str]) -> int:

@@ -108,7 +108,7 @@ def check(
             warnings += _warnings(meshclaw, path)
         except ProblemsError as error:
             # What is wrong with a task is found again with each that needs it.
-            problems += (problem for problem in error.problems if problem not in problems)
+            problems = list(dict.fromkeys([*problems, *error.problems]))
     if json_:
         emit_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,9 @@ from anyio import to_thread
 
 from meshclaw.dispatch.delegation import Delegation, House, Stop
 from meshclaw.dispatch.life import Life
-from meshclaw.dispatch.resuming import NOTHING, Earlier, read_earlier
-from meshclaw.errors import LedgerError
-from meshclaw.runs import RunDirectory
+from meshclaw.dispatch.resuming import NOTHING, Earlier, may_resume, read_earlier
+from meshclaw.errors import LedgerError, ProblemsError
+from meshclaw.runs import RunDirectory, RunStatus
 
 
 class Dispatcher:
@@ -47,6 +48,9 @@ class Dispatcher:
             return await life.live()
         except LedgerError as error:
             error.run = run
+            with suppress(ProblemsError):
+                record = directory.read_record()
+                error.resumable = record["status"] == RunStatus.RUNNING or may_resume(record)
             raise
         finally:
             directory.close()

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,12 +17,20 @@ from meshclaw.errors import Problem, ProblemsError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 10_000
-"""Values of a document, those that aliases repeat counted each time."""
+"""Values of a document. Those that aliases repeat count each time, as their text does towards MAX_BYTES."""
 MAX_MISTAKES = 100
 """After so many the rest of a file is not read."""
+MAX_SHOWN = 40
+"""Characters of a name in a Problem."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 """What YAML does not have; a class of what it has takes fifteen times as long to compile."""
+_CONTROL_FIRST = re.compile(rf"^{_CONTROL.pattern}+", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^%[^\n]*", re.MULTILINE)
+_COMPLEX_KEY = "a key must be plain text"
+_TAGS = "tag:yaml.org,2002:"
+_AS_WITHOUT = frozenset(_TAGS + kind for kind in ("int", "float", "bool", "null", "map", "seq"))
+"""Tags of what a value without one would be as well; any other stands for text."""
 
 
 def read_file(path: Path) -> bytes:
@@ -59,10 +67,11 @@ def parse(data: bytes, source: str, problems: list[Problem] | None = None) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
-    """What an alias repeats: how many values it has and how deep they are nested."""
+    """What an alias repeats: how many values and characters it has, and how deep it is nested."""
 
     node: Node
     nodes: int
+    size: int
     height: int
 
 
@@ -70,6 +79,7 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self._source = source
         self._nodes = 0
+        self._size = 0
         self._deepest = 0
         self._anchored: dict[str, _Anchored] = {}
         self.problems: list[Problem] = []
@@ -88,9 +98,13 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._fail(
-                line, column, f"this is not YAML: {error.problem or error.context}", _hint(error.problem)
-            )
+            last = self.problems[-1] if self.problems else None
+            if last and last.message == _COMPLEX_KEY and last.line in (line, line - 1):
+                raise ProblemsError(
+                    self.problems
+                ) from None  # What stands behind it is no mistake of its own.
+            problem = str(error.problem or error.context)
+            self._fail(line, column, f"this is not YAML: {problem[:200]}", _hint(problem))
         except yaml.YAMLError as error:
             self._fail(1, 1, f"this is not YAML: {error}")
         except RecursionError:
@@ -107,12 +121,14 @@ class _Reader:
             column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
             self._fail(line, column, "the file is not UTF-8")
         for found in _CONTROL.finditer(text):
-            line = text.count("\n", 0, found.start()) + 1
-            column = found.start() - (text.rfind("\n", 0, found.start()) + 1) + 1
-            self._note(
-                line, column, f"control character U+{ord(found[0]):04X}", "remove it or write it escaped"
-            )
-        return _CONTROL.sub("\ufffd", text) if self.problems else text
+            message = f"control character U+{ord(found[0]):04X}"
+            self._note(*_place(text, found.start()), message, "remove it or write it escaped")
+        if self.problems:
+            text = _CONTROL.sub(" ", _CONTROL_FIRST.sub("", text))
+        for found in _DIRECTIVE.finditer(text):
+            message = f"directive '{_shown(found[0].split(maxsplit=1)[0])}'"
+            self._note(*_place(text, found.start()), message, "directives are not read: remove the line")
+        return _DIRECTIVE.sub("#", text) if "%" in text else text
 
     def _document(self, events: Any, yaml: Any) -> Node:
         root: Node | None = None
@@ -129,33 +145,44 @@ class _Reader:
         self._count(event, 1, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
-        if event.tag not in (None, "!"):
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        if event.tag is not None:
+            tag = _shown(event.tag.replace(_TAGS, "!!"))
             self._note_at(event, f"tag '{tag}'", "tags are not read; quote text that starts with '!'")
         if event.anchor is None:
             return self._content(event, events, yaml, depth)
-        self._note_at(event, f"anchor '&{event.anchor}'", "anchors and aliases are not read")
-        before, deepest, self._deepest = self._nodes - 1, self._deepest, depth
+        message, hint = (
+            f"anchor '&{_shown(event.anchor)}'",
+            "anchors are not read; quote text that begins with '&'",
+        )
+        self._note_at(event, message, hint)
+        nodes, size, deepest, self._deepest = self._nodes, self._size, self._deepest, depth
         node = self._content(event, events, yaml, depth)
-        self._anchored[event.anchor] = _Anchored(node, self._nodes - before, self._deepest - depth)
+        self._anchored[event.anchor] = _Anchored(
+            node, self._nodes - nodes, self._size - size, self._deepest - depth
+        )
         self._deepest = max(deepest, self._deepest)
         return node
 
     def _alias(self, event: Any, depth: int) -> Node:
         """What the anchor has. It takes no time however large that is, but counts as if written out."""
         anchored = self._anchored.get(event.anchor)
-        message, hint = f"alias '*{event.anchor}'", "write the value out: aliases are not read"
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        message = f"alias '*{_shown(event.anchor)}'"
         if anchored is None:
-            self._fail_at(event, message, hint)
-        self._note_at(event, message, hint)
-        self._count(event, anchored.nodes - 1, depth + anchored.height)
-        return anchored.node
+            self._note(line, column, message, "aliases are not read; quote text that begins with '*'")
+            text = f"*{event.anchor}"
+            return Node("scalar", text, line, column, text, plain=True)
+        self._note(line, column, message, "write the value out: aliases are not read")
+        self._add(event, anchored.size)
+        self._count(event, anchored.nodes, depth + anchored.height)
+        return replace(anchored.node, line=line, column=column)
 
     def _content(self, event: Any, events: Any, yaml: Any, depth: int) -> Node:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.ScalarEvent):
             # What somebody gives a tag is meant as something else than it would be without one.
-            plain = event.style in (None, "") and event.tag is None
+            plain = event.style in (None, "") and (event.tag is None or event.tag in _AS_WITHOUT)
+            self._add(event, len(event.value))
             value = plain_value(event.value) if plain else event.value
             block = self._block_column(event) if event.style == "|" else 0
             return Node("scalar", value, line, column, event.value, plain, block)
@@ -177,20 +204,22 @@ class _Reader:
             place = event.start_mark.line + 1, event.start_mark.column + 1
             value = self._node(next(events), events, yaml, depth + 1)
             if key.kind != "scalar":
-                self._note(*place, "a key must be plain text", "quote text that begins with '{' or '['")
+                self._note(*place, _COMPLEX_KEY, "quote text that begins with '{' or '['")
                 text = bool(start.flow_style)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                pass  # That was said within.
             elif key.plain and key.text == "<<":
                 self._note(*place, "merge key '<<'", "write the values out: merge keys are not read")
                 merged += value.value if value.kind == "list" else [value]
             elif key.text in entries:
                 hint = f"it is already set in line {places[key.text][0]}"
-                self._note(*place, f"duplicate key '{key.text}'", hint)
+                self._note(*place, f"duplicate key '{_shown(key.text)}'", hint)
             else:
                 entries[key.text] = value
                 places[key.text] = place
         if text:
             written = self._written(start.start_mark, event.end_mark)
-            return Node("scalar", written, line, column, written)
+            return Node("scalar", written, line, column, written, plain=True)
         for node in merged:
             for name, value in node.items():
                 if name not in entries:
@@ -212,6 +241,11 @@ class _Reader:
                 return len(line) - len(first) + 1
         return 0
 
+    def _add(self, event: Any, size: int) -> None:
+        self._size += size
+        if self._size > MAX_BYTES:
+            self._fail_at(event, f"more than {MAX_BYTES} characters, with its aliases written out")
+
     def _count(self, event: Any, nodes: int, depth: int) -> None:
         self._nodes += nodes
         self._deepest = max(self._deepest, depth)
@@ -227,7 +261,7 @@ class _Reader:
         """A mistake that leaves the rest readable."""
         self.problems.append(Problem(self._source, line, column, message, hint))
         if len(self.problems) == MAX_MISTAKES:
-            self._fail(line, column, f"{MAX_MISTAKES} mistakes: the rest is not read")
+            self._fail(line, column, f"{MAX_MISTAKES} mistakes: no more are looked for")
 
     def _fail_at(self, event: Any, message: str, hint: str = "") -> NoReturn:
         self._fail(event.start_mark.line + 1, event.start_mark.column + 1, message, hint)
@@ -236,11 +270,21 @@ class _Reader:
         raise ProblemsError([*self.problems, Problem(self._source, line, column, message, hint)])
 
 
-def _hint(problem: str | None) -> str:
-    if problem and "cannot start any token" in problem:
+def _place(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+
+
+def _hint(problem: str) -> str:
+    if "cannot start any token" in problem:
         return "quote the text; tabs cannot indent"
-    if problem and "mapping values are not allowed" in problem:
+    if "mapping values are not allowed" in problem:
         return "quote text that holds ': '"
-    if problem and "nesting depth" in problem:
+    if "expected alphabetic or numeric character" in problem:
+        return "quote text that begins with '*' or '&'"
+    if "nesting depth" in problem:
         return f"nested deeper than {MAX_DEPTH} levels"
     return ""

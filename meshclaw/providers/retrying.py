@@ -76,7 +76,8 @@ class Retrying:
         try:
             return await self._inner.complete(request, sink)
         except ProviderError as error:
-            return await self._retry(error, request, sink)
+            failed = error
+        return await self._retry(failed, request, sink)
 
     async def _retry(self, failed: ProviderError, request: Request, sink: Sink) -> Response:
         """Goes on after the first try, which has `failed`. Most calls never need the library for it."""

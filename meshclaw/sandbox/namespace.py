@@ -13,10 +13,12 @@ from anyio import to_thread
 from anyio.abc import Process
 
 from meshclaw.sandbox.base import Limits
-from meshclaw.sandbox.watch import hold_command, release_command, runs, terminate_others, watch
+from meshclaw.sandbox.watch import others_run, release, runs, terminate, watch
 
 TERMINATE_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+OTHERS_GRACE = 1.5
+"""Of these, seconds in which the command waits for what it has started."""
 
 
 class Namespace:
@@ -56,11 +58,11 @@ class Namespace:
         first = self._child()
         if process.returncode is None and first is not None:
             # The namespace ends with its command, mostly a shell that ends at once: so that one comes last.
-            command, told = hold_command(first), set[int]()
+            command = await to_thread.run_sync(terminate, first)
             with anyio.move_on_after(TERMINATE_GRACE):
-                await _until(lambda: not terminate_others(first, command, told))
-            release_command(command)
-            with anyio.move_on_after(TERMINATE_GRACE):
+                with anyio.move_on_after(OTHERS_GRACE):
+                    await _until(lambda: not others_run(first, command))
+                release(command)
                 await process.wait()
         for pid in (first, process.pid if process.returncode is None else None):
             if pid is not None:

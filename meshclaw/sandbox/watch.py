@@ -20,6 +20,8 @@ from meshclaw.sandbox.base import Limits
 
 INTERVAL = 0.1
 """Seconds between two looks."""
+_LOOKS = 20
+"""How often it is looked for what was started while the others were being stopped."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -109,29 +111,36 @@ def _children(pid: int) -> Iterator[int]:
                 yield from map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
 
 
-def hold_command(first: int) -> int | None:
-    """Stops the command, which is the eldest child of the namespace's first process, and returns it."""
+def terminate(first: int) -> int | None:
+    """SIGTERM to all that runs in the namespace now, but for its first process, which would not hear it.
+
+    All are stopped meanwhile, so that none starts another unheard; then all go on but the command, the
+    eldest child of the first process, which is returned: it hears when it is released.
+    """
     command = next(iter(_children(first)), None)
-    if command is not None:
-        _signal(command, signal.SIGSTOP)
+    held: dict[int, None] = {}
+    for _ in range(_LOOKS):
+        new = [pid for pid in descendants(first) if pid != first and pid not in held]
+        if not new:
+            break
+        for pid in new:
+            _signal(pid, signal.SIGSTOP)
+            held[pid] = None
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        for pid in held:
+            if number is signal.SIGTERM or pid != command:
+                _signal(pid, number)
     return command
 
 
-def terminate_others(first: int, command: int | None, told: set[int]) -> bool:
-    """SIGTERM, once, to all in the namespace besides its first process and the command. Returns whether any
-    of them still runs; `told` keeps who has had the signal."""
-    others = [pid for pid in descendants(first) if pid not in (first, command)]
-    for pid in others:
-        if pid not in told:
-            told.add(pid)
-            _signal(pid, signal.SIGTERM)
-    return any(map(runs, others))
+def others_run(first: int, command: int | None) -> bool:
+    """Whether anything runs in the namespace besides its first process and the command."""
+    return any(runs(pid) for pid in descendants(first) if pid not in (first, command))
 
 
-def release_command(command: int | None) -> None:
-    """SIGTERM to a command that was stopped, and goes on with it, so that it hears."""
+def release(command: int | None) -> None:
+    """Lets the command go on."""
     if command is not None:
-        _signal(command, signal.SIGTERM)
         _signal(command, signal.SIGCONT)
 
 

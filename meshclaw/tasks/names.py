@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 
 from meshclaw.documents import Node
@@ -9,6 +10,8 @@ from meshclaw.tasks.acceptance import texts_of
 from meshclaw.tasks.fields import CHECKS
 from meshclaw.tasks.values import Reader
 from meshclaw.templates import TemplateError, lookups
+
+_VARIABLE = re.compile(r"MESHCLAW_(?:PARAM|INPUT)_[A-Za-z0-9_]+")
 
 
 def check_names(reader: Reader, root: Node) -> None:
@@ -96,7 +99,8 @@ def _command(reader: Reader, node: Node | None, params: set[str]) -> set[str]:
     if "{{" in node.value:
         hint = 'text must not become code: write "$MESHCLAW_PARAM_NAME"'
         reader.problem(node, "'{{' is not allowed in a command", hint)
-    return {name for name in params if f"MESHCLAW_PARAM_{name.upper()}" in node.value}
+    read = set(_VARIABLE.findall(node.value))
+    return {name for name in params if f"MESHCLAW_PARAM_{name.upper()}" in read}
 
 
 def _allow(reader: Reader, node: Node | None) -> None:
@@ -121,7 +125,8 @@ def _accept(reader: Reader, node: Node | None, params: set[str], inputs: set[str
             if "{{" in text:
                 hint = 'what counts as done is fixed beforehand; commands read "$MESHCLAW_PARAM_NAME"'
                 reader.problem_at(place, "'{{' is not allowed in accept", hint)
-            used |= {name for variable, name in variables.items() if reads and variable in text}
+            if reads:
+                used |= {variables[found] for found in _VARIABLE.findall(text) if found in variables}
     return used
 
 
