@@ -100,9 +100,8 @@ class _Reader:
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             last = self.problems[-1] if self.problems else None
             if last and last.message == _COMPLEX_KEY and last.line in (line, line - 1):
-                raise ProblemsError(
-                    self.problems
-                ) from None  # What stands behind it is no mistake of its own.
+                # What stands behind it is no mistake of its own.
+                raise ProblemsError(self.problems) from None
             problem = str(error.problem or error.context)
             self._fail(line, column, f"this is not YAML: {problem[:200]}", _hint(problem))
         except yaml.YAMLError as error:
@@ -150,11 +149,8 @@ class _Reader:
             self._note_at(event, f"tag '{tag}'", "tags are not read; quote text that starts with '!'")
         if event.anchor is None:
             return self._content(event, events, yaml, depth)
-        message, hint = (
-            f"anchor '&{_shown(event.anchor)}'",
-            "anchors are not read; quote text that begins with '&'",
-        )
-        self._note_at(event, message, hint)
+        hint = "anchors are not read; quote text that begins with '&'"
+        self._note_at(event, f"anchor '&{_shown(event.anchor)}'", hint)
         nodes, size, deepest, self._deepest = self._nodes, self._size, self._deepest, depth
         node = self._content(event, events, yaml, depth)
         self._anchored[event.anchor] = _Anchored(
@@ -175,7 +171,7 @@ class _Reader:
         self._note(line, column, message, "write the value out: aliases are not read")
         self._add(event, anchored.size)
         self._count(event, anchored.nodes, depth + anchored.height)
-        return replace(anchored.node, line=line, column=column)
+        return replace(anchored.node, line=line, column=column, block_column=0)
 
     def _content(self, event: Any, events: Any, yaml: Any, depth: int) -> Node:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
