@@ -1,13 +1,13 @@
 """What leaves for the provider: prompt overhead, resent prefix, and the CPU before the first request.
 
-    python benchmarks/on_the_wire.py [--runs 5]
+    python benchmarks/on_the_wire.py [--runs 15]
 
 A scripted model on loopback answers `meshclaw run` over both SDKs. The overhead is the system text of
 `runner: agent` and the schemas of all built-in tools, at four bytes a token. The prefix is the share of
 each request's history that is byte for byte the request before it (cache markers aside). The CPU is what
 the process has used when its first request arrives (its CPU clock, threads that have ended included),
-against a script that imports the same SDK and makes the same one call, in turn: the least of all runs of
-each, since whatever else the machine does only adds.
+against a script that imports the same SDK and makes the same one call, in turn: the median of what ours
+takes more than the one after it, and the middle half of the pairs, since machines are noisy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -158,10 +159,10 @@ def first_request(name: str, runs: int, folder: Path) -> None:
     for _ in range(runs):
         ours.append(until_asked(command, variables, folder))
         bare.append(until_asked([sys.executable, "-c", SDK[name]], variables, folder))
-    added = min(ours) - min(bare)
+    low, added, high = quantiles((1000 * (a - b) for a, b in zip(ours, bare, strict=True)), n=4)
     print(
-        f"{name}: {min(ours):.2f} s CPU until the first request, the SDK's own client for the same call"
-        f" {min(bare):.2f} s: {added * 1000:+.0f} ms (bound: 150 ms)"
+        f"{name}: {median(ours):.2f} s CPU until the first request, the SDK's own client for the same call"
+        f" {median(bare):.2f} s: {added:+.0f} ms ({low:+.0f} to {high:+.0f}; bound: 150 ms)"
     )
 
 
@@ -169,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
     overhead()
     with tempfile.TemporaryDirectory() as folder:
