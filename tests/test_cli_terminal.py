@@ -132,7 +132,8 @@ def test_a_second_signal_leaves_at_once_and_the_next_run_closes_the_books(
         # Stopped meanwhile, the process finds both at once: no clean end can come between them.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             terminal.kill(number)
-        assert terminal.finish() == 143
+        # Which of the two comes second is the kernel's to say: each may be taken by another thread.
+        assert terminal.finish() in (130, 143)
     assert terminal.seen.endswith("\x1b[?25h")
     assert [entry["kind"] for entry in _entries(home)] == ["reserve"]
     with Terminal(["run", "say", *MODEL], environment, project) as terminal:
