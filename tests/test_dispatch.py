@@ -161,6 +161,17 @@ async def test_without_a_ledger_nothing_is_asked(tmp_path: Path) -> None:
     assert bench.provider.requests == []
 
 
+@pytest.mark.parametrize(("appends", "resumable"), [(1, True), (2, True), (3, False)])
+async def test_a_run_whose_end_the_ledger_did_not_take_says_whether_it_goes_on(
+    tmp_path: Path, appends: int, resumable: bool
+) -> None:
+    """The third append is its end: the work itself was done."""
+    bench = RunBench(tmp_path, [Say("hi")], ledger=FailingLedger(appends))
+    with pytest.raises(LedgerError) as caught:
+        await bench.run()
+    assert (caught.value.run, caught.value.resumable) == ("run-1", resumable)
+
+
 async def test_when_the_ledger_fails_after_a_response_nothing_more_is_spent(tmp_path: Path) -> None:
     bench = RunBench(tmp_path, [call("read"), Say("never")], [FakeTool("read")], ledger=FailingLedger(2))
     with pytest.raises(LedgerError):
