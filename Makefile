@@ -18,7 +18,9 @@ DEMO := .demo
 demo: $(DEMO)/.installed
 	bash .ci/demo "$(abspath $(DEMO))/bin/meshclaw"
 
+# Tests start hundreds of commands: each would compile all of it where PYTHONDONTWRITEBYTECODE is set.
 test: check | bubblewrap
+	$(VENV)/bin/python -m compileall -q meshclaw
 	$(VENV)/bin/meshclaw models pull --mirror qwen2.5-coder-0.5b
 	MESHCLAW_TEST_MODELS="$$($(VENV)/bin/meshclaw models where)" $(VENV)/bin/pytest $(PYTEST_ARGS)
 

@@ -17,8 +17,9 @@ A user's mistake is a value (`Problem`); a broken promise raises. The tree::
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from meshclaw.frozen import dataclass
 
 
 class ExitCode(IntEnum):

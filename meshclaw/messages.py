@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.usage import UNKNOWN, Usage, UsageSource
 
 Effort = Literal["low", "medium", "high"]

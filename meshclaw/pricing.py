@@ -7,12 +7,12 @@ when a price is asked for. All money is in integer nano-dollars (10^-9 USD), rou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cached_property
 from typing import Any, Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.usage import Usage
 
 NANO_PER_USD = Decimal(10) ** 9

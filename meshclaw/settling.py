@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.git import Git, GitError
 from meshclaw.isolation.kept import TRAILER, Side
 from meshclaw.isolation.repository import FILE, PROGRAM, Blob, Repository, find_repository, parse_tree

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from meshclaw.app import App
 from meshclaw.app.replaying import Replayed as Replayed
 from meshclaw.app.replaying import replay_task as replay_recording
 from meshclaw.errors import FailureKind, LedgerError, Problem, ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Entry
 from meshclaw.messages import Message, Part, Request, Response, StopReason, Text, ToolCall
 from meshclaw.providers.base import Sink

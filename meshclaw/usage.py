@@ -16,9 +16,11 @@ negative or inconsistent is None: unknown, never 0. Adding an unknown gives an u
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from meshclaw.frozen import dataclass
 
 LIFETIMES = ("5m", "1h", "30m", "12h", "other")
 

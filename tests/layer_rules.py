@@ -21,6 +21,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runs", "templates", "answers"),
     ("messages", "documents", "redaction", "terminal_text", "schemas", "units", "shell_syntax", "excuses"),
     ("usage", "errors"),
+    ("frozen",),
 )
 """Imports point strictly down; rooms in one row never import each other."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from meshclaw.batches.conductor import Terms
 from meshclaw.batches.journal import BatchDirectory
 from meshclaw.batches.plan import Item, Plan
 from meshclaw.errors import LedgerError, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 if TYPE_CHECKING:
     from meshclaw.app.app import App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from meshclaw.batches.records import batch_record, spent_before
 from meshclaw.budgets import Budget, BudgetMeter
 from meshclaw.dispatch import Delegation
 from meshclaw.errors import ExitCode
+from meshclaw.frozen import dataclass
 from meshclaw.metering import timestamp
 from meshclaw.runs import Event, RunDirectory
 from meshclaw.tasks.params import as_text

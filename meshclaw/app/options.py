@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from meshclaw.errors import ExitCode, MeshClawError, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.policies import run_pattern_problem, write_pattern_problem
 
 

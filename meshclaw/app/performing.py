@@ -7,7 +7,7 @@ task and the operator's flags are those of the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +18,7 @@ from meshclaw.app.risks import accepted_risk, find_risks
 from meshclaw.app.saving import read_saved
 from meshclaw.app.trusting import require_trust, run_powers
 from meshclaw.errors import PolicyError, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.metering import timestamp
 from meshclaw.policies import Effects, Rules, TaskPolicy
 from meshclaw.redaction import REDACTED

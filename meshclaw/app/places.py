@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
 from meshclaw.app.options import TaskSource
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 SETTINGS_FILE = "meshclaw.yaml"
 TASK_SUFFIX = ".yaml"

@@ -11,11 +11,12 @@ import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from meshclaw.errors import LedgerError, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 FILE = "proposals.jsonl"
 State = Literal["open", "done", "failed", "unknown"]

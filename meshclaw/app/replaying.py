@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from meshclaw.app.saving import Material
 from meshclaw.app.trusting import require_trust, run_powers
 from meshclaw.dispatch import Dispatcher
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.inputs import Gathered, wrap
 from meshclaw.isolation import stand_in
 from meshclaw.ledger.file import FileLedger

@@ -6,13 +6,13 @@ Whoever wrote the text could otherwise have the data sent to them, and no filter
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from meshclaw.app.acceptance import may_run
 from meshclaw.app.options import RunOptions
 from meshclaw.config import Config
 from meshclaw.errors import PolicyError
+from meshclaw.frozen import dataclass
 from meshclaw.policies import FULL_SHELL, Ceiling
 from meshclaw.tasks import Task
 

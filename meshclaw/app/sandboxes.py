@@ -7,12 +7,13 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshclaw.config import SandboxSettings
 from meshclaw.errors import PolicyError, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.git import Git, GitError, find_git
 from meshclaw.sandbox.base import Command, Limits, Sandbox, SandboxError
 from meshclaw.sandbox.unconfined import Unconfined

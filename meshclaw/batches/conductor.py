@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import anyio
@@ -18,6 +18,7 @@ from meshclaw.batches.records import is_good, not_started, word_of
 from meshclaw.budgets import BudgetMeter
 from meshclaw.dispatch import Delegation, Dispatcher, House, Stop, may_resume
 from meshclaw.errors import ExitCode, LedgerError, MeshClawError, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.runs import Event, RunDirectory, RunStatus
 
 

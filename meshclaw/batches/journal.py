@@ -7,12 +7,13 @@ a kill knows what is done, what was under way, and what has not begun.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from meshclaw.dispatch import may_resume
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.runs import Event, RunDirectory, read_transcript
 
 

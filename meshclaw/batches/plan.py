@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from meshclaw.batches.expanding import MAX_ITEMS, Values, expand, label
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.tasks import Need, Task, Value, bind_params
 from meshclaw.tasks.params import as_text
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from meshclaw.frozen import dataclass
 
 BATCH_USD = Decimal(10)
 """Most US dollars of all runs of one batch, unless somebody says otherwise: ten runs at their own limit."""

@@ -8,7 +8,6 @@ cannot pass a limit together, and neither can runs side by side that share a met
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
@@ -16,6 +15,7 @@ import anyio
 
 from meshclaw.budgets.budget import Budget
 from meshclaw.errors import BudgetError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import MINIMUM_MAX_OUTPUT
 from meshclaw.usage import Usage
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Response
 from meshclaw.runs import Candidate
 from meshclaw.sandbox.base import CommandResult

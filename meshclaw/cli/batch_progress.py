@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import Any
 
@@ -11,6 +11,7 @@ from meshclaw.batches.records import word_of
 from meshclaw.cli.output import say
 from meshclaw.cli.words import seconds_in_words, shorten
 from meshclaw.errors import ExitCode
+from meshclaw.frozen import dataclass
 from meshclaw.pricing import dollars, format_usd
 from meshclaw.runs import Event
 

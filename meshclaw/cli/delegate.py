@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshclaw.cli.guarded import unseen
@@ -15,6 +15,7 @@ from meshclaw.cli.proposed import in_short, see
 from meshclaw.cli.session import Session, emit_json
 from meshclaw.cli.words import left_to_do, patch_in_words, status_in_words, summary
 from meshclaw.errors import ExitCode, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 if TYPE_CHECKING:
     from meshclaw.app import App, RunOptions

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meshclaw.cli.output import emit_formatted, is_terminal, say
 from meshclaw.cli.privacy import protect, redactor
+from meshclaw.frozen import dataclass
 from meshclaw.terminal_text import escaped
 
 if TYPE_CHECKING:

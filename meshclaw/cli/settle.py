@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from meshclaw.cli.output import emit_table, say
 from meshclaw.cli.records import recent_records
 from meshclaw.cli.session import Session, emit_json, run_async, session
 from meshclaw.errors import MeshClawError, Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 if TYPE_CHECKING:
     from meshclaw.app import App

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from meshclaw.frozen import dataclass
 from meshclaw.pricing import dollars, format_usd
 
 

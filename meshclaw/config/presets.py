@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from meshclaw.frozen import dataclass
 
 TokensField = Literal["max_tokens", "max_completion_tokens"]
 """What a server calls the output limit."""

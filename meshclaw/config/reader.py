@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from meshclaw.config.setting import Setting
 from meshclaw.config.values import Layer, Origin, suggest
 from meshclaw.documents import Node, parse, read_file
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 SECRET_WORDS = frozenset({"key", "api_key", "apikey", "token", "secret", "password", "authorization"})
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.units import parse_bytes, parse_count, parse_duration, parse_usd
 
 Kind = Literal[

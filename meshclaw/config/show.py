@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshclaw.config.presets import BUILT_IN, PRESETS, Preset
 from meshclaw.config.setting import WHO, Setting
 from meshclaw.config.settings import DEFAULT_MODEL, KEY_FIELDS, MODEL, PROVIDER_FIELDS, SCALARS
 from meshclaw.config.values import DEFAULT, Config, Origin, ProviderSettings
+from meshclaw.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

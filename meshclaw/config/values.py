@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Literal
 from meshclaw.budgets import BATCH_USD, Budget
 from meshclaw.config.presets import PRESETS, TokensField
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Effort
 from meshclaw.policies import Ceiling
 from meshclaw.pricing import Rates

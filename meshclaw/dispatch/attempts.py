@@ -4,7 +4,7 @@ attempts are used up."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from anyio import to_thread
 
@@ -13,6 +13,7 @@ from meshclaw.dispatch.delegation import Delegation, Rung
 from meshclaw.dispatch.judging import Judging
 from meshclaw.dispatch.purse import Purse
 from meshclaw.errors import ExitCode
+from meshclaw.frozen import dataclass
 from meshclaw.runners.base import Job, RunContext
 from meshclaw.runs import Candidate, History, Outcome, RunDirectory, RunStatus, read_history
 from meshclaw.tools.toolbox import Toolbox

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from meshclaw.budgets import Budget, BudgetMeter
 from meshclaw.checks.base import Check
 from meshclaw.dispatch.reuse import AcceptedWork
 from meshclaw.errors import ExitCode, Problem, ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Entry, Ledger
 from meshclaw.messages import Effort
 from meshclaw.policies import Policy

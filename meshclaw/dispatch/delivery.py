@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from meshclaw.dispatch.delegation import Delegation
 from meshclaw.dispatch.publishing import Wanted, publish
 from meshclaw.dispatch.workplace import Workplace
 from meshclaw.errors import ExitCode, MeshClawError
+from meshclaw.frozen import dataclass
 from meshclaw.runs import Outcome, RunDirectory, RunStatus
 from meshclaw.workspace import Workspace, WorkspaceError
 

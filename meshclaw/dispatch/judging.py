@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
@@ -12,6 +12,7 @@ from meshclaw.dispatch.delegation import Delegation
 from meshclaw.dispatch.purse import JUDGE, Purse
 from meshclaw.dispatch.workplace import Workplace
 from meshclaw.errors import BudgetError, WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Request, Response, user
 from meshclaw.providers.base import NullSink
 from meshclaw.runs import Candidate, History

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from meshclaw.errors import MeshClawError, WorkError
+from meshclaw.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

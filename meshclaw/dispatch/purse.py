@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from meshclaw.budgets import BudgetMeter
 from meshclaw.dispatch.delegation import Delegation, House, Rung
 from meshclaw.errors import ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call
 from meshclaw.ledger.fold import CallFact
 from meshclaw.metering import CallContext, Metered

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from meshclaw.dispatch.delegation import House
 from meshclaw.dispatch.purse import Spent
 from meshclaw.errors import ExitCode
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call, Correction, Reserve
 from meshclaw.ledger.fold import fold
 from meshclaw.runs import History, RunDirectory, RunStatus, read_history

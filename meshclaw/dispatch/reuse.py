@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Entry, RunEnd
 from meshclaw.ledger.fold import fold
 from meshclaw.runs import Outcome, RunDirectory

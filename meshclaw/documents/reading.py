@@ -7,12 +7,13 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from meshclaw.documents.node import Node, plain_value
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32

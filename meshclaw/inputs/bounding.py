@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.tasks import Input
 
 CutEnd = Literal["", "beginning", "end"]

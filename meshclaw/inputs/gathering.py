@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.inputs.bounding import CutEnd, Data
 from meshclaw.inputs.sources import Missing, Sources, read
 from meshclaw.tasks import Input

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import takewhile
 from pathlib import Path
 
 from anyio import to_thread
 
+from meshclaw.frozen import dataclass
 from meshclaw.inputs.bounding import Data, bounded, first_lines, said
 from meshclaw.policies import matches_glob
 from meshclaw.sandbox.base import Command, Confinement, Limits, Sandbox, SandboxError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.git import Git
 from meshclaw.isolation.merging import Conflict, Three
 from meshclaw.isolation.repository import LINK, PROGRAM, Blob

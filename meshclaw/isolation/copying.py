@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import stat as st
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from anyio import from_thread, to_thread
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.trees import CHUNK, MAX_DEPTH, Folders, remove_tree, walk
 
 MAX_BYTES = 16 * 2**30

@@ -12,11 +12,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from meshclaw.errors import Problem, ProblemsError, WorkError
+from meshclaw.frozen import dataclass
 
 TIMEOUT = 600.0
 """Seconds for one command of git: it works on this machine only, so more means that it hangs."""

@@ -7,11 +7,11 @@ import posixpath
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.guarded_names import CONFIGURATION, FORGEABLE, RUNNER_MODULES, TESTS
 from meshclaw.isolation.ignoring import literal_folders
 from meshclaw.isolation.names import is_beneath

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat as st
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.guarded_names import CACHES
 from meshclaw.isolation.guarding import Guard
 from meshclaw.isolation.ignoring import find_ignored

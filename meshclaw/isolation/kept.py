@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from anyio import to_thread
 
 from meshclaw.errors import Problem, ProblemsError, WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.applying import Delta, apply
 from meshclaw.isolation.branching import Begun, BranchMaker, Signature
 from meshclaw.isolation.git import find_git

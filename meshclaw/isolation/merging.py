@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.git import Git
 from meshclaw.workspace import Entry, shown_name
 

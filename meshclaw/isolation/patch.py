@@ -10,11 +10,11 @@ import os
 import posixpath
 import stat as st
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.ignoring import find_ignored, literal_folders
 from meshclaw.isolation.names import is_git_name
 from meshclaw.isolation.repository import FILE, LINK, PROGRAM, SUBMODULE, Blob

@@ -10,7 +10,6 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import get_ident
@@ -19,6 +18,7 @@ from typing import IO, BinaryIO
 from anyio import from_thread
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 from meshclaw.isolation.git import Git
 from meshclaw.isolation.repository import FILE, PROGRAM, Blob, parse_tree
 from meshclaw.isolation.trees import CHUNK, remove_tree

@@ -12,13 +12,13 @@ import itertools
 import os
 import stat as st
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from anyio import from_thread
 
 from meshclaw.errors import WorkError
+from meshclaw.frozen import dataclass
 
 MAX_DEPTH = 128
 """Folders within folders; what lies deeper is not looked at."""

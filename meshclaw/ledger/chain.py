@@ -11,11 +11,12 @@ included. Only a copy of a hash kept elsewhere shows those.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from meshclaw.errors import Problem
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.codec import GENESIS, broken_chain, decode, follows
 from meshclaw.ledger.disk import disk_error
 from meshclaw.ledger.entry import Call, Entry, Reserve, Rotation

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
 
 from meshclaw.errors import LedgerError, Problem
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call, Entry, Reserve, RunEnd
 
 FORMAT = 1

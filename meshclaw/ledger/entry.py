@@ -9,12 +9,13 @@ and no part of what makes two entries equal. A `Correction` names its entry by i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from msgspec import Meta
 
 from meshclaw.errors import Problem
+from meshclaw.frozen import dataclass
 
 Count = Annotated[int, Meta(ge=0)]
 """A whole number, never negative: tokens, or money in 10^-9 USD. A line that says otherwise is refused."""

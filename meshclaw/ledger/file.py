@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,6 +13,7 @@ from typing import Any
 from anyio import CancelScope, to_thread
 
 from meshclaw.errors import LedgerError, Problem
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.codec import GENESIS, broken_chain, decode, encode, follows, problem_of
 from meshclaw.ledger.disk import DiskFile, disk_error
 from meshclaw.ledger.entry import Entry

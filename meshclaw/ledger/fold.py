@@ -8,10 +8,11 @@ None; whoever adds up says "at least". Budgets charge what is not known with wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from meshclaw.errors import Problem
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.codec import BrokenChain, Correctable, corrected
 from meshclaw.ledger.entry import Call, Correction, CostState, Entry, Reserve, RunEnd, Verdict
 

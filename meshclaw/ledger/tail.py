@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.codec import GENESIS, MAX_READ, follows, stated_hash
 
 _FIRST_WINDOW = 4 * 1024

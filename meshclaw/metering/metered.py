@@ -8,7 +8,7 @@ exactly one `call` follows: at once, or from the transcript when a killed run is
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
@@ -17,6 +17,7 @@ import anyio
 
 from meshclaw.budgets import BudgetMeter, Reservation
 from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call, CallStatus, Ledger, Reserve
 from meshclaw.messages import Request, Response, encode_response, request_digest
 from meshclaw.metering.bounds import CallPrices, input_bound

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

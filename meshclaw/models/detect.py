@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
 
+from meshclaw.frozen import dataclass
 from meshclaw.models.store import ModelStore
 
 SUGGESTED: dict[str, dict[str, str]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -13,6 +12,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.models.catalogue import LocalModel
 from meshclaw.models.hub import fetch_from_hub
 from meshclaw.models.mirror import OWN_PIP, fetch_from_mirror

@@ -7,13 +7,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from meshclaw.errors import LockedError
+from meshclaw.frozen import dataclass
 from meshclaw.models.catalogue import CATALOGUE, LocalModel, find
 
 CHUNK = 4 * 1024 * 1024

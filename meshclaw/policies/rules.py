@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from meshclaw.frozen import dataclass
 from meshclaw.policies.patterns import is_inside, matches_command, matches_glob, matches_host
 from meshclaw.policies.protected import PROTECTED, guarding
 from meshclaw.shell_syntax import parse_pattern

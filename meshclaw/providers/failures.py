@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.frozen import dataclass
 
 QUOTE_LIMIT = 300
 """How much of a server's own words an error message repeats, in characters."""

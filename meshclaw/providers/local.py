@@ -7,7 +7,7 @@ import platform
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Message, Request, Response, StopReason, Text, ToolCall
 from meshclaw.providers.base import Sink
 from meshclaw.providers.local_template import read_turn, render

@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
 
 from meshclaw.errors import FailureKind, ProviderError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Request, Response
 from meshclaw.providers.failures import Origin, http_failure, stream_failure
 from meshclaw.providers.sse import EventDecoder

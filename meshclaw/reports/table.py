@@ -9,11 +9,12 @@ a stronger model is a run of the model it ended with that spends on both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, tzinfo
 from difflib import get_close_matches
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import CostState
 from meshclaw.ledger.fold import CallFact, Facts, RunFact
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshclaw.budgets import BudgetMeter
+from meshclaw.frozen import dataclass
 from meshclaw.messages import DEFAULT_MAX_OUTPUT, Effort, Request, ToolSpec
 from meshclaw.providers.base import Provider
 from meshclaw.runs import Candidate, Step

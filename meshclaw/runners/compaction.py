@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Message, Text, ToolCall, ToolResult
 
 KEEP_LAST = 2

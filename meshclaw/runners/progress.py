@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import ToolCall
 from meshclaw.runs import Done
 

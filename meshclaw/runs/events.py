@@ -7,11 +7,11 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

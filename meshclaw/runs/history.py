@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from meshclaw.errors import Problem, ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Response, ToolCall, ToolResult, decode_response
 from meshclaw.runs.events import Event, read_transcript
 

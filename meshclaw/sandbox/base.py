@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
 from meshclaw.errors import ExitCode, MeshClawError
+from meshclaw.frozen import dataclass
 from meshclaw.policies import PROTECTED
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.kernel import set_times
 
 _AT_FDCWD = -100

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat as st
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.base import SandboxError
 from meshclaw.sandbox.names import grouped
 from meshclaw.sandbox.planted import itself, put_aside

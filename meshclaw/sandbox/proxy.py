@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import anyio
 import h11
@@ -26,6 +25,7 @@ from meshclaw.addresses import (
     resolve,
     system_lookup,
 )
+from meshclaw.frozen import dataclass
 from meshclaw.policies import matches_host
 from meshclaw.sandbox.base import Refused
 from meshclaw.sandbox.proxy_http import Client, ExchangeError, forward

@@ -9,8 +9,8 @@ mounts, other processes' memory, keyrings, terminals) or is kernel surface that 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.bpf import (
     ALLOW,
     KILL,

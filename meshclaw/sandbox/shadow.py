@@ -12,9 +12,10 @@ import os
 import shutil
 import stat as st
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from meshclaw.frozen import dataclass
 from meshclaw.policies import matches_glob
 from meshclaw.sandbox.base import SandboxError
 from meshclaw.sandbox.private import remove_folder

@@ -6,12 +6,12 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio.abc import Process
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.base import CommandResult
 
 LINGER = 0.5

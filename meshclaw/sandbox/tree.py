@@ -13,9 +13,10 @@ import stat as st
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.base import SandboxError
 from meshclaw.workspace.repositories import is_repository
 

@@ -10,12 +10,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
+from meshclaw.frozen import dataclass
 from meshclaw.sandbox.base import Limits
 
 INTERVAL = 0.1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import EFFORTS
 from meshclaw.policies import host_pattern_problem, run_pattern_problem, write_pattern_problem
 

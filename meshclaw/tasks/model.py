@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from meshclaw.budgets import NO_LIMITS, Budget
+from meshclaw.frozen import dataclass
 from meshclaw.messages import Effort
 
 ParamType = Literal["string", "integer", "number", "boolean"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from meshclaw import schemas, units
 from meshclaw.documents import Node
 from meshclaw.errors import Problem
+from meshclaw.frozen import dataclass
 from meshclaw.tasks.fields import COMING, SIZE, Field
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

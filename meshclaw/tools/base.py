@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import ToolSpec
 from meshclaw.policies import Decision, Effects
 from meshclaw.sandbox.base import Confinement, Sandbox

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import unescape
 from urllib.parse import urldefrag, urljoin
+
+from meshclaw.frozen import dataclass
 
 LINKS = 200
 """More of one page are not listed."""

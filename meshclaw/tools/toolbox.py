@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from meshclaw.frozen import dataclass
 from meshclaw.messages import ToolCall, ToolResult, ToolSpec
 from meshclaw.policies import Decision, Effects, Policy
 from meshclaw.redaction import REDACTED

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -18,6 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from meshclaw import __version__
 from meshclaw.addresses import connect
+from meshclaw.frozen import dataclass
 
 if TYPE_CHECKING:
     import ssl

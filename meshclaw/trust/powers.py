@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
 
 from meshclaw.documents import plain_value
+from meshclaw.frozen import dataclass
 from meshclaw.terminal_text import clean
 
 _MISREAD = re.compile(r"\A(?:[\"'\[{|]|-(?: |\Z))|:(?: |\Z)")

@@ -14,13 +14,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from meshclaw.errors import LockedError, PolicyError
+from meshclaw.frozen import dataclass
 from meshclaw.trust.powers import Untrusted, canonical, digest, visible
 
 VERSION = 1

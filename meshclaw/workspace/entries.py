@@ -7,10 +7,10 @@ import errno
 import os
 import stat as st
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from meshclaw.errors import MeshClawError
+from meshclaw.frozen import dataclass
 
 Kind = Literal["file", "folder", "link", "other"]
 

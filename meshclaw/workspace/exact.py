@@ -6,9 +6,9 @@ import contextlib
 import os
 import posixpath
 import stat as st
-from dataclasses import dataclass
 from typing import Literal
 
+from meshclaw.frozen import dataclass
 from meshclaw.workspace.entries import (
     NotFoundError,
     RefusedError,

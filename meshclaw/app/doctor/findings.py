@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ from anyio import from_thread
 from anyio.lowlevel import current_token
 
 from meshclaw.errors import MeshClawError, ProblemsError
+from meshclaw.frozen import dataclass
 
 if TYPE_CHECKING:
     from meshclaw.app.app import App

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from meshclaw.app.doctor.findings import Finding, State, in_daemon
 from meshclaw.app.doctor.machine import ask
 from meshclaw.config import Config, ProviderSettings, resolve_key
 from meshclaw.errors import ProblemsError
+from meshclaw.frozen import dataclass
 from meshclaw.models.detect import SERVERS, Detected, probe_http
 from meshclaw.models.names import resolve_alias, split
 
