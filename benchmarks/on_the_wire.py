@@ -1,6 +1,6 @@
 """What leaves for the provider: prompt overhead, resent prefix, and the CPU before the first request.
 
-    python benchmarks/on_the_wire.py [--runs 15]
+    python benchmarks/on_the_wire.py [--runs 41]
 
 A scripted model on loopback answers `meshclaw run` over both SDKs. The overhead is the system text of
 `runner: agent` and the schemas of all built-in tools, at four bytes a token. The prefix is the share of
@@ -177,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=41)
     options = parser.parse_args()
     overhead()
     with tempfile.TemporaryDirectory() as folder:

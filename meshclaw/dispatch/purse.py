@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from meshclaw.budgets import BudgetMeter
 from meshclaw.dispatch.delegation import Delegation, House, Rung
 from meshclaw.errors import ProviderError
 from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call
-from meshclaw.ledger.fold import CallFact
 from meshclaw.metering import CallContext, Metered
 from meshclaw.providers.base import Provider
 from meshclaw.runs import is_judges
+
+if TYPE_CHECKING:
+    from meshclaw.ledger.fold import CallFact
 
 JUDGE = "c"
 """Stands before the step in the ids of calls that checks make; the step then counts the checks."""

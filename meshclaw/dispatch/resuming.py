@@ -12,7 +12,6 @@ from meshclaw.dispatch.purse import Spent
 from meshclaw.errors import ExitCode
 from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call, Correction, Reserve
-from meshclaw.ledger.fold import fold
 from meshclaw.runs import History, RunDirectory, RunStatus, read_history
 
 CUT_SHORT = (RunStatus.INTERRUPTED, RunStatus.TIMED_OUT, RunStatus.OVER_BUDGET)
@@ -47,6 +46,8 @@ def may_resume(record: Mapping[str, Any]) -> bool:
 
 def read_earlier(house: House, run: str) -> Earlier:
     """Reads the run's folder and the ledger. Blocks. Raises ProblemsError when the run cannot be read."""
+    from meshclaw.ledger.fold import fold  # Most runs never read the ledger.
+
     directory = RunDirectory(house.runs / run)
     record = directory.read_record()
     history = read_history(directory.transcript)

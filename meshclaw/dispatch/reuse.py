@@ -12,7 +12,6 @@ from typing import Any
 from meshclaw.errors import Problem, ProblemsError
 from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Entry, RunEnd
-from meshclaw.ledger.fold import fold
 from meshclaw.runs import Outcome, RunDirectory
 
 
@@ -40,6 +39,8 @@ class AcceptedWork:
         """
         with self._lock:
             if self._known is None:
+                from meshclaw.ledger.fold import fold  # Most runs never read the ledger.
+
                 self._known = {}
                 facts = fold(self._history(), now)
                 for fact in sorted(facts.runs.values(), key=lambda fact: fact.started):

@@ -89,7 +89,7 @@ async def test_time_is_up_for_everything(bench: Bench, way: str) -> None:
 
 
 async def test_who_listens_is_asked_to_end_first(bench: Bench) -> None:
-    polite = "trap 'sleep 0.3 && echo tidied > note; exit' TERM; sleep 60 & wait"
+    polite = "trap 'sleep 0.05 && echo tidied > note; exit' TERM; sleep 60 & wait"
     result = await bench.contained(f"({polite}) & sleep 60", "note", timeout=3.0)
     assert result.timed_out
     assert (bench.project / "note").read_text() == "tidied\n"
