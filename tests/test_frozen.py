@@ -7,10 +7,10 @@ import dataclasses
 import inspect
 import operator
 import pickle
-from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import FrozenInstanceError, InitVar, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import pytest
 
@@ -63,6 +63,10 @@ def classes(dataclass: Any) -> dict[str, Any]:
         depth: int = 0
 
     @dataclass(frozen=True, slots=True)
+    class Unordered(Place):
+        depth: int = 0
+
+    @dataclass(frozen=True, slots=True)
     class Checked:
         share: float
 
@@ -88,10 +92,20 @@ def classes(dataclass: Any) -> dict[str, Any]:
             return 7
 
     @dataclass(frozen=True, slots=True)
+    class Unhashable:
+        name: str
+        __hash__ = None  # type: ignore[assignment]
+
+    @dataclass(frozen=True, slots=True)
+    class Filled(Hashable):
+        name: str
+
+    @dataclass(frozen=True, slots=True)
     class Tree:
         leaves: list[Any]
 
-    found = [Empty, One, Several, Named, Place, Deeper, Checked, Own, Hashed, Tree]
+    found = [Empty, One, Several, Named, Place, Deeper, Unordered, Checked]
+    found += [Own, Hashed, Unhashable, Filled, Tree]
     return {cls.__name__: cls for cls in found}
 
 
@@ -118,6 +132,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Checked", (2,), {}),
     ("Own", ("a",), {}),
     ("Hashed", ("a",), {}),
+    ("Filled", ("a",), {}),
     ("Tree", ([],), {}),
 ]
 
@@ -150,7 +165,10 @@ def test_the_classes_look_alike(name: str) -> None:
     ]
     assert of_fields[0] == of_fields[1]
     assert ours.__init__.__annotations__ == theirs.__init__.__annotations__
-    assert ours.__init__.__qualname__ == theirs.__init__.__qualname__
+    for what in ("__qualname__", "__module__", "__name__"):
+        assert getattr(ours.__init__, what) == getattr(theirs.__init__, what), what
+    for what in ("__init__", "__eq__", "__hash__", "__repr__", "__lt__"):
+        assert (what in vars(ours)) == (what in vars(theirs)), what
 
 
 def pairs(known: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -171,6 +189,8 @@ def pairs(known: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         place(2),
         deeper(1, 2),
         deeper(1, 2, "", 1),
+        known["Unordered"](1, 2, "", 1),
+        known["Unordered"](1, 2, "", 2),
         known["Checked"](0.5),
         own("a"),
         own("A"),
@@ -190,14 +210,48 @@ def test_values_compare_alike(name: str) -> None:
     assert {True, False} <= set(ours)
 
 
-def test_values_are_hashed_by_what_they_hold() -> None:
+@pytest.mark.parametrize(
+    "name", ["Empty", "One", "Several", "Place", "Deeper", "Own", "Hashed", "Unhashable", "Tree"]
+)
+def test_values_are_hashed_alike(name: str) -> None:
+    given: Any = () if name == "Empty" else (1,)
+    ours, theirs = OURS[name](*given), THEIRS[name](*given)
+    assert outcome(lambda: hash(ours)) == outcome(lambda: hash(theirs))
+
+
+def test_values_are_told_apart_in_sets() -> None:
     one, place = OURS["One"], OURS["Place"]
-    assert len({one("a"), one("a"), one("b")}) == 2
-    assert hash(place(1, 2, "a")) == hash(place(1, 2, "b"))
-    assert hash(OURS["Empty"]()) == hash(OURS["Empty"]())
-    assert hash(OURS["Hashed"]("a")) == 7
-    with pytest.raises(TypeError, match="unhashable type: 'list'"):
-        hash(OURS["Tree"]([]))
+    assert {one("a"), one("a"), one("b")} == {one("b"), one("a")}
+    assert len({place(1, 2, "a"), place(1, 2, "b")}) == 1
+
+
+class Counted:
+    """Counts how often it is compared and hashed."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __eq__(self, other: object) -> bool:
+        self.times += 1
+        return True
+
+    def __hash__(self) -> int:
+        self.times += 1
+        return 1
+
+
+@pytest.mark.parametrize("name", ["One", "Place"])
+def test_what_is_within_is_looked_at_once(name: str) -> None:
+    def nested(inner: object) -> Any:
+        for _ in range(10):
+            inner = OURS[name](inner)
+        return inner
+
+    counted = Counted()
+    assert nested(counted) == nested(Counted())
+    assert counted.times == 1
+    hash(nested(counted))
+    assert counted.times == 2
 
 
 def test_nothing_can_be_set_or_deleted() -> None:
@@ -274,6 +328,62 @@ def test_what_is_not_frozen_is_the_standard_library_s() -> None:
     value.count = 2
     assert value == Mutable(2)
     assert Mutable.__dataclass_params__.eq  # type: ignore[attr-defined]
+
+
+def test_how_values_differ_is_shown_field_by_field() -> None:
+    """pytest looks at where `__eq__` is from."""
+    assert Kept.__eq__.__code__.co_filename == THEIRS["One"].__eq__.__code__.co_filename
+
+
+def test_the_annotations_of_init_can_be_read() -> None:
+    assert get_type_hints(Kept.__init__) == {"name": str, "inner": Kept | None, "return": type(None)}
+
+
+def unsettled() -> type:
+    class Unsettled:
+        name: str = field(init=False)
+
+    return Unsettled
+
+
+def aside() -> type:
+    class Aside:
+        name: str = field(hash=False)
+
+    return Aside
+
+
+def initial() -> type:
+    class Initial:
+        name: InitVar[str]
+
+    return Initial
+
+
+def setting() -> type:
+    class Setting:
+        name: str
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Its own way."""
+
+    return Setting
+
+
+def ordering() -> type:
+    class Ordering:
+        name: str
+
+        def __lt__(self, other: object) -> bool:
+            return False
+
+    return Ordering
+
+
+@pytest.mark.parametrize("made", [unsettled, aside, initial, setting, ordering])
+def test_what_is_not_done_is_refused(made: Callable[[], type]) -> None:
+    with pytest.raises(TypeError, match=rf"^{made.__name__.title()}[ .:]"):
+        made_by_ours(frozen=True, slots=True, order=True)(made())
 
 
 def test_mistakes_in_a_class_are_found_as_they_are_made() -> None:
