@@ -337,11 +337,12 @@ async def test_a_project_that_lies_in_one(bench: Bench, folder: str) -> None:
 
 async def test_temporary_files_last_as_long_as_the_run(bench: Bench) -> None:
     sandbox = bench.sandbox()
-    await sandbox.execute(bench.command("echo here > /tmp/x; echo there > ~/y", ()))
-    again = await sandbox.execute(bench.command("cat /tmp/x ~/y", ()))
+    await sandbox.execute(bench.command("echo here > /tmp/kept-a-while; echo there > ~/y", ()))
+    again = await sandbox.execute(bench.command("cat /tmp/kept-a-while ~/y", ()))
     await sandbox.aclose()
     assert again.output == "here\nthere\n"
     assert not (bench.home / "y").exists()
+    assert not Path("/tmp/kept-a-while").exists()
 
 
 @pytest.mark.parametrize(
