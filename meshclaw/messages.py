@@ -215,19 +215,46 @@ def decode_response(data: Mapping[str, Any]) -> Response:
     )
 
 
-def request_digest(request: Request) -> str:
-    """SHA-256 in hex over everything in a request that the model reads, and its output limit.
+class RequestDigest:
+    """Digests the requests of one conversation.
 
-    Two requests with the same digest ask a provider for the same thing.
+    It keeps the hash of the messages that were there before: a request costs what came since, however long
+    the history is.
     """
-    content = {
-        "model": request.model,
-        "system": request.system,
-        "tools": [[spec.name, spec.description, spec.parameters] for spec in request.tools],
-        "messages": [encode_message(message) for message in request.messages],
-        "max_output": request.max_output,
-        "effort": request.effort,
-        "schema": request.schema,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+
+    def __init__(self) -> None:
+        self._head = ""
+        self._messages: tuple[Message, ...] = ()
+        self._state = hashlib.sha256()
+        self._fixed: tuple[Any, ...] = ()
+        self._tail = b""
+
+    def of(self, request: Request) -> str:
+        """SHA-256 in hex over everything in a request that the model reads, and its output limit.
+
+        Two requests with the same digest ask a provider for the same thing. It is that of one JSON object
+        with sorted keys and no blanks.
+        """
+        head = f'{{"effort":{_json(request.effort)},"max_output":{_json(request.max_output)},"messages":['
+        known = len(self._messages)
+        if head != self._head or request.messages[:known] != self._messages:
+            known, self._head, self._state = 0, head, hashlib.sha256(head.encode())
+        for number, message in enumerate(request.messages[known:], known):
+            self._state.update(f"{',' if number else ''}{_json(encode_message(message))}".encode())
+        self._messages = request.messages
+        fixed = (request.model, request.schema, request.system, request.tools)
+        if fixed != self._fixed:
+            tools = [[spec.name, spec.description, spec.parameters] for spec in request.tools]
+            rest = {"model": fixed[0], "schema": fixed[1], "system": fixed[2], "tools": tools}
+            self._fixed, self._tail = fixed, f"],{_json(rest)[1:]}".encode()
+        whole = self._state.copy()
+        whole.update(self._tail)
+        return whole.hexdigest()
+
+
+def request_digest(request: Request) -> str:
+    """The RequestDigest of a single request."""
+    return RequestDigest().of(request)
+
+
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

@@ -12,7 +12,7 @@ from meshclaw.batches.plan import Plan
 from meshclaw.budgets import Budget, BudgetMeter
 from meshclaw.dispatch import Delegation, House, job_of
 from meshclaw.errors import BudgetError
-from meshclaw.metering.bounds import CallPrices, input_bound
+from meshclaw.metering.bounds import CallPrices, InputBound
 from meshclaw.policies import TaskPolicy
 from meshclaw.pricing import format_usd, to_nusd
 
@@ -30,7 +30,7 @@ def describe(delegation: Delegation, house: House) -> dict[str, Any]:
     """
     specs = tuple(tool.spec for tool in delegation.tools)
     request = delegation.runner.first_request(job_of(delegation), specs, delegation.provider)
-    tokens = input_bound(request, None, delegation.provider.overhead_tokens)
+    tokens = InputBound(delegation.provider.overhead_tokens).of(request)
     provider = delegation.provider.name
     prices = CallPrices(house.prices, provider, request.model, house.now())
     budget, policy = delegation.budget, delegation.policy

@@ -19,13 +19,13 @@ from meshclaw.budgets import BudgetMeter, Reservation
 from meshclaw.errors import FailureKind, ProviderError
 from meshclaw.frozen import dataclass
 from meshclaw.ledger.entry import Call, CallStatus, Ledger, Reserve
-from meshclaw.messages import Request, Response, encode_response, request_digest
-from meshclaw.metering.bounds import CallPrices, input_bound
+from meshclaw.messages import Request, RequestDigest, Response, encode_response
+from meshclaw.metering.bounds import CallPrices, InputBound
 from meshclaw.metering.entries import call_usage, response_cost, settled_call, timestamp, with_usage
 from meshclaw.metering.watcher import RedactingStream, Watcher, redacted
 from meshclaw.pricing import Prices
 from meshclaw.providers.base import Provider, Sink
-from meshclaw.usage import ZERO, Usage, UsageSource
+from meshclaw.usage import ZERO, UsageSource
 
 EXPIRY_MARGIN = timedelta(minutes=5)
 """How long after a call's deadline its reserve still counts as in flight."""
@@ -77,7 +77,8 @@ class Metered:
         self._inner = inner
         self._context = context
         self._tries = dict(context.tries)
-        self._last: tuple[Request, Usage] | None = None
+        self._bound = InputBound(inner.overhead_tokens)
+        self._digest = RequestDigest()
         self.calls: list[Call] = []
         self.name = inner.name
         self.overhead_tokens = inner.overhead_tokens
@@ -105,7 +106,7 @@ class Metered:
             raise
         with anyio.CancelScope(shield=True):
             response = await self._settle(pending, response)
-        self._last = (pending.request, response.usage)
+        self._bound.took(pending.request, response.usage)
         return response
 
     async def _reserve(self, request: Request, sink: Sink) -> _Pending:
@@ -114,16 +115,16 @@ class Metered:
         self._tries[request.step] = number + 1
         call = f"{context.attempt}.{context.label}{request.step}.{number}"
         prices = CallPrices(context.prices, self.name, request.model, context.now())
-        bound = input_bound(request, self._last, self.overhead_tokens)
-        reservation = await context.budget.admit(bound, request.max_output, prices)
-        request = replace(request, max_output=reservation.max_output)
+        reservation = await context.budget.admit(self._bound.of(request), request.max_output, prices)
+        if reservation.max_output != request.max_output:
+            request = replace(request, max_output=reservation.max_output)
         try:
             await context.record(
                 "request",
                 call=call,
                 max_output=request.max_output,
                 messages=len(request.messages),
-                digest=request_digest(request),
+                digest=self._digest.of(request),
             )
             with anyio.CancelScope(shield=True):
                 # The ledger keeps what it was handed, also when nobody waits for it any more.
