@@ -41,6 +41,10 @@ class Rates:
     cache_write: Decimal | None = None
     source: str = "settings"
 
+    @property
+    def free(self) -> bool:
+        return not (self.input or self.output or self.cache_read or self.cache_write)
+
     def as_text(self) -> dict[str, str]:
         """Every rate that applies, a missing cache rate falling back to the input's."""
         return {
@@ -114,7 +118,7 @@ class Prices:
         table = self._tables.get(provider)
         if table is not None:
             rates = table.as_text()
-            if not any(Decimal(rate) for rate in rates.values()):
+            if table.free:
                 return Cost(0, "priced", rates, table.source)
             if not usage.known:
                 return Cost(None, "unknown", rates, table.source)
@@ -139,6 +143,8 @@ class Prices:
         """
         table = self._tables.get(provider)
         if table is not None:
+            if table.free:
+                return 0
             rates = table.as_text()
         else:
             price = self._find(provider, model)

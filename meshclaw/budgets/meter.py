@@ -54,7 +54,8 @@ class BudgetMeter:
         self._reserved_nusd = 0
         self._reserved_tokens = 0
         self._told = 0.0
-        self._freed = anyio.Event()
+        self._freed: anyio.Event | None = None
+        """Set when something is settled; made by who waits for that."""
 
     @property
     def spent_nusd(self) -> int:
@@ -100,6 +101,8 @@ class BudgetMeter:
         the whole of it: how long an answer may be must not hang on how many are asked for at once.
         """
         while crowded := self._crowded(_Wanted(input_tokens, max_output, max_output, prices)):
+            if crowded._freed is None:
+                crowded._freed = anyio.Event()
             await crowded._freed.wait()
         return self.reserve(input_tokens, max_output, prices)
 
@@ -126,8 +129,9 @@ class BudgetMeter:
             meter._reserved_nusd -= reservation.cost_nusd or 0
             meter._spent_tokens += tokens
             meter._spent_nusd += cost_nusd
-            meter._freed.set()
-            meter._freed = anyio.Event()
+            if meter._freed is not None:
+                meter._freed.set()
+                meter._freed = None
         self.over_reserve = self.over_reserve or over
         return over
 

@@ -64,6 +64,9 @@ class RedactingStream(Protocol):
     def close(self) -> str: ...
 
 
+_FROM_THE_WIRE = ("wire_usage", "response_id", "served_model", "tier", "geo", "wire_stop")
+
+
 def redacted(response: Response, redact: Callable[[Any], Any]) -> Response:
     """The response as it may be remembered. A provider's opaque items stay as they are: they are signed."""
     parts: list[Part] = []
@@ -78,21 +81,18 @@ def redacted(response: Response, redact: Callable[[Any], Any]) -> Response:
                 parts.append(ToolCall(id, name, _arguments(arguments, redact)))
             case _:
                 parts.append(part)
-    return replace(
-        response,
-        message=replace(response.message, parts=tuple(parts)),
-        wire_usage=redact(response.wire_usage),
-        response_id=redact(response.response_id),
-        served_model=redact(response.served_model),
-        tier=redact(response.tier),
-        geo=redact(response.geo),
-        wire_stop=redact(response.wire_stop),
-    )
+    found = {name: getattr(response, name) for name in _FROM_THE_WIRE}
+    clean = {name: redact(value) for name, value in found.items()}
+    if clean == found and tuple(parts) == response.message.parts:
+        return response
+    return replace(response, message=replace(response.message, parts=tuple(parts)), **clean)
 
 
 def _arguments(text: str, redact: Callable[[Any], Any]) -> str:
     """JSON can write every letter as an escape: what it says is looked at as well."""
     text = redact(text)
+    if "\\" not in text:
+        return text
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):

@@ -64,9 +64,14 @@ class Redactor:
 
     def known_data(self, value: Any) -> Any:
         """As `data`, but only known secrets."""
-        return self._walk(value, self.known)
+        return self._walk(value, self.known) if self.secrets else value
 
     def _walk(self, value: Any, redact: Callable[[str], str]) -> Any:
+        kind = type(value)
+        if kind is str:
+            return redact(value)
+        if kind in _PLAIN:
+            return value
         clean = self._clean
 
         def walk(value: Any) -> Any:
@@ -76,7 +81,11 @@ class Redactor:
             if kind in _PLAIN:
                 return value
             if kind is dict or isinstance(value, Mapping):
-                return {walk(key): walk(item) for key, item in value.items()}
+                # Without a call for most keys and values: each event of each run comes through here.
+                return {
+                    key if key in clean else walk(key): item if type(item) in _PLAIN else walk(item)
+                    for key, item in value.items()
+                }
             if isinstance(value, list | tuple):
                 return [walk(item) for item in value]
             return redact(value) if isinstance(value, str) else value

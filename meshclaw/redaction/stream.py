@@ -6,6 +6,7 @@ import re
 import string
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from meshclaw.redaction.decoded import ESCAPES, Origins, decode, without_open_escape
 from meshclaw.redaction.redactor import Redactor
@@ -32,13 +33,19 @@ class RedactedStream:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._plain = _Beginnings(redactor.secrets)
-        self._encoded = _Beginnings(redactor.forms)
         self._held = ""
         self._look = 0
         """How long what is held must be before it is looked at again: so all looks are linear."""
         self._until: re.Pattern[str] | None = None
         """Set inside a secret that was already shown as redacted: where it ends."""
+
+    @cached_property
+    def _plain(self) -> _Beginnings:
+        return _Beginnings(self._redactor.secrets)
+
+    @cached_property
+    def _encoded(self) -> _Beginnings:
+        return _Beginnings(self._redactor.forms)
 
     def feed(self, delta: str) -> str:
         """What can be shown now."""

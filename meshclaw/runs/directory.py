@@ -17,6 +17,8 @@ from typing import Any
 from meshclaw.errors import LedgerError, LockedError, Problem, ProblemsError
 from meshclaw.runs.events import Event, encode_line
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",\n ", ": ")).encode
+"""A line for each value, since people look into these files. `indent` would have all done in Python."""
 TRIES, PAUSE = 3, 0.01
 """How often a lock is asked for again, and the seconds between."""
 
@@ -126,8 +128,7 @@ class RunDirectory:
         draft = self.path / f".{path.name}.new"
         try:
             with open(draft, "w", encoding="utf-8", opener=_private) as file:
-                json.dump(data, file, ensure_ascii=False, indent=1)
-                file.write("\n")
+                file.write(_encode(data) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
