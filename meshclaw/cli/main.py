@@ -43,6 +43,10 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and its one-line help. `meshclaw.cli.<name>.app` is the rest of it."""
 
+COLLECT_AT = 500_000, 20, 10
+"""When the collector of cycles goes to work. Modules live as long as we do: at its usual thresholds it goes
+through them again and again while they are made, a sixth of the time that an SDK's import takes."""
+
 HELP = """Delegate work, not tokens.
 
 One YAML file says what is asked. `meshclaw run` does it and writes what it cost into a ledger that
@@ -168,9 +172,7 @@ def main() -> NoReturn:
     """The console script."""
     close_to_others()
     guard_errors()
-    # Modules live as long as we do. At its usual threshold the collector goes through them again and again
-    # while they are made: a sixth of the time that an SDK's import takes.
-    gc.set_threshold(500_000, 20, 10)
+    gc.set_threshold(*COLLECT_AT)
     # Nobody's plug-in for a library of ours runs where the keys are; nor is the time spent to look for one.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     try:
