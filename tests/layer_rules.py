@@ -20,7 +20,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("addresses", "budgets", "policies", "pricing", "workspace"),
     ("runs", "templates", "answers"),
     ("messages", "documents", "redaction", "terminal_text", "schemas", "units", "shell_syntax", "excuses"),
-    ("usage", "errors"),
+    ("usage", "errors", "threads"),
     ("frozen",),
 )
 """Imports point strictly down; rooms in one row never import each other."""

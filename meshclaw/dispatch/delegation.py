@@ -26,9 +26,10 @@ from meshclaw.runners.base import Runner
 from meshclaw.runs import Event
 from meshclaw.sandbox.base import Confinement, Sandbox
 from meshclaw.tasks import Task
+from meshclaw.threads import Threads
 from meshclaw.tools.base import Tool
 
-SYNCS = 8
+DISK_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ class House:
     `history` gives all entries, those of rotated files included. `now` is the wall clock in UTC,
     `new_id` gives run ids (UUIDv7, as text), `listen` is told every Event. `who` and `host` are
     written into `run` entries. `ledger_file` names the ledger in run records: runs of several ledgers
-    may share one folder, and a killed run is closed in its own. `syncs` bounds how many transcripts are
-    written to the disk at once: more threads wait for each other longer than for the disk.
+    may share one folder, and a killed run is closed in its own. `disk` are the threads that write run
+    directories, few of them: more threads wait for each other longer than for the disk.
     """
 
     ledger: Ledger
@@ -168,4 +169,4 @@ class House:
     listen: Callable[[Event], None] = lambda event: None
     accepted: AcceptedWork | None = None
     ledger_file: str | None = None
-    syncs: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SYNCS))
+    disk: Threads = field(default_factory=lambda: Threads(DISK_THREADS))

@@ -13,16 +13,24 @@ from time import perf_counter
 from typing import Any
 
 import anyio
-from anyio import to_thread
 
 from meshclaw.dispatch.adopting import adopt, find_accepted
 from meshclaw.dispatch.attempts import EXIT_OF_STATUS, Attempts, Conclusion
+from meshclaw.dispatch.chronicle import Chronicle
 from meshclaw.dispatch.delegation import Delegation, House, Stop
 from meshclaw.dispatch.delivery import Delivery, hand_back, undelivered, write_result
 from meshclaw.dispatch.judging import Judging
 from meshclaw.dispatch.purse import Purse
 from meshclaw.dispatch.recording import record_run
-from meshclaw.dispatch.records import marker, proposed, redacted, run_entry, run_record, under_way
+from meshclaw.dispatch.records import (
+    mark_alive,
+    marker,
+    proposed,
+    redacted,
+    run_entry,
+    run_record,
+    under_way,
+)
 from meshclaw.dispatch.resuming import Earlier, may_resume
 from meshclaw.dispatch.workplace import Workplace
 from meshclaw.dispatch.workplaces import workplace_of
@@ -30,11 +38,7 @@ from meshclaw.errors import ExitCode, MeshClawError
 from meshclaw.metering import timestamp, total_cost
 from meshclaw.policies import Decision, Effects
 from meshclaw.runs import (
-    HELD_EVENTS,
-    TRANSCRIPT_EVENTS,
-    UNSYNCED_EVENTS,
     Candidate,
-    Event,
     RunDirectory,
     RunStatus,
 )
@@ -70,12 +74,14 @@ class Life:
         self._attempts: Attempts | None = None
         self._workplace: Workplace | None = None
         self._reused: str | None = None
+        chronicle = Chronicle(house, directory)
+        self._record, self._notify = chronicle.record, chronicle.notify
         self._purse = Purse(house, delegation, run, earlier.spent, self._record, self._notify)
 
     async def live(self) -> dict[str, Any]:
         running = Conclusion(Candidate("", RunStatus.RUNNING), ExitCode.OK)
         record = under_way(self._record_of(running))
-        await to_thread.run_sync(self._begin, record)
+        await self._house.disk.run(self._begin, record)
         self._notify("run-start", **{key: record[key] for key in _START_KEYS})
         try:
             conclusion = await self._work()
@@ -109,7 +115,8 @@ class Life:
         found = None if self._earlier.record else await find_accepted(self._house, self._delegation)
         if found is None:
             return None
-        self._workplace = workplace = workplace_of(self._delegation, self._directory)
+        workplace = await self._house.disk.run(workplace_of, self._delegation, self._directory)
+        self._workplace = workplace
         folder = self._house.runs / found.run
         adopted = await adopt(found, folder, workplace, self._judging(workplace))
         if isinstance(adopted, str):
@@ -124,7 +131,8 @@ class Life:
     async def _set_up(self) -> Attempts:
         delegation, directory = self._delegation, self._directory
         tampered = self._earlier.history.tampered
-        self._workplace = workplace = workplace_of(delegation, directory, tampered)
+        workplace = await self._house.disk.run(workplace_of, delegation, directory, tampered)
+        self._workplace = workplace
         await workplace.open(resumed=bool(self._earlier.record))
         self._toolbox = Toolbox(
             delegation.tools,
@@ -175,9 +183,7 @@ class Life:
         if not self._earlier.record:
             self._directory.write_saved(self._delegation.saved)
         self._directory.write_record(record)
-        alive = marker(self._house.runs, self._run)
-        alive.parent.mkdir(mode=0o700, exist_ok=True)
-        alive.touch(mode=0o600)
+        mark_alive(self._house.runs, self._run)
 
     async def _finish(self, conclusion: Conclusion) -> dict[str, Any]:
         # However a run ends, and whatever its runner tells: what was denied is in the record.
@@ -188,7 +194,7 @@ class Life:
         if self._attempts is None or not self._attempts.ended:
             await self._record("end", durable=False, status=str(candidate.status), reason=candidate.reason)
         delivery = await self._hand_back(conclusion)
-        record = await to_thread.run_sync(self._write_end, delivery)
+        record = await self._house.disk.run(self._write_end, delivery)
         entry = run_entry(
             record,
             at=timestamp(self._house.now()),
@@ -201,9 +207,13 @@ class Life:
         if self._house.accepted is not None:
             self._house.accepted.add(entry)
         await self._clear_up(record)
-        marker(self._house.runs, self._run).unlink(missing_ok=True)
+        await self._house.disk.run(self._let_go)
         self._notify("run-end", **record)
         return record
+
+    def _let_go(self) -> None:
+        marker(self._house.runs, self._run).unlink(missing_ok=True)
+        self._directory.close()
 
     def _redacted(self, candidate: Candidate) -> Candidate:
         redact = self._house.redactor.data
@@ -273,27 +283,6 @@ class Life:
             proposals=proposed(self._directory.transcript) if self._delegation.task.propose else [],
         )
         return redacted(record, self._house.redactor.data)
-
-    async def _record(self, kind: str, /, *, durable: bool = True, **data: Any) -> None:
-        event = self._event(kind, data)
-        if kind in TRANSCRIPT_EVENTS:
-            synced = durable and kind not in UNSYNCED_EVENTS
-            # A write may wait for the disk as long as a sync does: better not in the event loop.
-            self._directory.append(event, with_next=synced or kind in HELD_EVENTS)
-            if synced:
-                await to_thread.run_sync(self._directory.sync, limiter=self._house.syncs)
-        self._house.listen(event)
-
-    def _notify(self, kind: str, /, **data: Any) -> None:
-        self._house.listen(self._event(kind, data))
-
-    def _event(self, kind: str, data: Mapping[str, Any]) -> Event:
-        """Nothing is written or told with a secret in it, whoever made it.
-
-        A response was redacted when it came; what looks like a key in a signed item is mere chance.
-        """
-        redactor = self._house.redactor
-        return Event(kind, (redactor.known_data if kind == "response" else redactor.data)(data))
 
 
 def _reason(error: BaseException) -> str:

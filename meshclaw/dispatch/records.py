@@ -50,6 +50,13 @@ def marker(runs: Path, run: str) -> Path:
     return runs.parent / "active" / run
 
 
+def mark_alive(runs: Path, run: str) -> None:
+    """Makes a run's marker. Raises OSError."""
+    alive = marker(runs, run)
+    alive.parent.mkdir(mode=0o700, exist_ok=True)
+    alive.touch(mode=0o600)
+
+
 def run_record(
     delegation: Delegation,
     conclusion: Conclusion,

@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from anyio import to_thread
-
 from meshclaw.policies import Effects
+from meshclaw.threads import in_thread
 from meshclaw.tools.base import ToolContext, ToolError, ToolOutput
 from meshclaw.tools.files import is_binary, not_found
 from meshclaw.tools.specs import tool_spec
@@ -34,7 +33,7 @@ class EditTool:
         return Effects(reads=(arguments["path"],), writes=(arguments["path"],))
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
-        return await to_thread.run_sync(
+        return await in_thread(
             _edit, context.workspace, arguments["path"], arguments["old"], arguments["new"]
         )
 
@@ -53,7 +52,7 @@ class WriteTool:
         return Effects(writes=(arguments["path"],))
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
-        return await to_thread.run_sync(_write, context.workspace, arguments["path"], arguments["content"])
+        return await in_thread(_write, context.workspace, arguments["path"], arguments["content"])
 
 
 def diff(path: str, before: str, after: str) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from io import BytesIO
 from itertools import islice
 from typing import Any, BinaryIO
 
-from anyio import to_thread
-
 from meshclaw.policies import Effects
+from meshclaw.threads import in_thread
 from meshclaw.tools.base import ToolContext, ToolError, ToolOutput
 from meshclaw.tools.specs import tool_spec
-from meshclaw.workspace import NotFoundError, Workspace, shown_name
+from meshclaw.workspace import IsFolderError, NotFoundError, Workspace, shown_name
 
 PAGE_LINES = 2_000
 PAGE_BYTES = 32_768
 """What one `read` shows at most."""
+AT_ONCE = 64 * 2**10
+"""Bytes of a file up to which it is taken in whole, with few calls of the system."""
 LISTED = 400
 """Entries that one `list` shows at most."""
 LIST_DEPTH = 2
@@ -44,9 +47,7 @@ class ReadTool:
         start, end = arguments.get("start_line", 1), arguments.get("end_line")
         if start < 1 or (end is not None and end < start):
             raise ToolError("lines count from 1, and end_line is not before start_line")
-        content = await to_thread.run_sync(
-            _read, context.workspace, arguments["path"], start, end, abandon_on_cancel=True
-        )
+        content = await in_thread(_read, context.workspace, arguments["path"], start, end, abandon=True)
         return ToolOutput(content, bounded=True)
 
 
@@ -65,9 +66,7 @@ class ListTool:
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
         depth = max(arguments.get("depth", LIST_DEPTH), 1)
-        content = await to_thread.run_sync(
-            _list, context.workspace, arguments.get("path", ""), depth, abandon_on_cancel=True
-        )
+        content = await in_thread(_list, context.workspace, arguments.get("path", ""), depth, abandon=True)
         return ToolOutput(content, bounded=True)
 
 
@@ -96,14 +95,16 @@ def is_binary(data: bytes) -> bool:
 
 def _read(workspace: Workspace, path: str, start: int, end: int | None) -> str:
     try:
-        info = workspace.stat(path)
-        if info.kind == "folder":
-            return _list(workspace, path, LIST_DEPTH)
         with workspace.open(path) as file:
-            if is_binary(file.read(SNIFFED)):
-                return f"[binary file, {info.size} bytes]"
+            data = file.read(AT_ONCE)
+            if is_binary(data):
+                return f"[binary file, {os.fstat(file.fileno()).st_size} bytes]"
+            if len(data) < AT_ONCE:
+                return _page(BytesIO(data), start, end)
             file.seek(0)
             return _page(file, start, end)
+    except IsFolderError:
+        return _list(workspace, path, LIST_DEPTH)
     except NotFoundError:
         raise not_found(workspace, path) from None
 

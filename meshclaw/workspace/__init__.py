@@ -1,6 +1,13 @@
 """The only way to open files for an agent."""
 
-from meshclaw.workspace.entries import FileInfo, NotFoundError, RefusedError, WorkspaceError, shown_name
+from meshclaw.workspace.entries import (
+    FileInfo,
+    IsFolderError,
+    NotFoundError,
+    RefusedError,
+    WorkspaceError,
+    shown_name,
+)
 from meshclaw.workspace.exact import Entry, ExactWorkspace, leads_out
 from meshclaw.workspace.files import RUN_FOLDER, Workspace
 
@@ -9,6 +16,7 @@ __all__ = [
     "Entry",
     "ExactWorkspace",
     "FileInfo",
+    "IsFolderError",
     "NotFoundError",
     "RefusedError",
     "Workspace",

@@ -27,6 +27,10 @@ class NotFoundError(WorkspaceError):
     """There is nothing at that path."""
 
 
+class IsFolderError(WorkspaceError):
+    """A folder is at that path, where a file was wanted."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """One file or folder; `path` is relative to the project, `size` in bytes."""
@@ -76,6 +80,6 @@ def explained(path: str) -> Iterator[None]:
 
 def require_file(found: os.stat_result, path: str) -> None:
     if st.S_ISDIR(found.st_mode):
-        raise WorkspaceError(f"{shown_name(path)}: is a folder")
+        raise IsFolderError(f"{shown_name(path)}: is a folder")
     if not st.S_ISREG(found.st_mode):
         raise WorkspaceError(f"{shown_name(path)}: is not a regular file")

@@ -12,15 +12,16 @@ can never redirect it, on any kernel, and `/proc`'s magic links are refused like
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from meshclaw.workspace.beneath import FOLDER_FLAGS, Opener, make_folder, open_folder
 from meshclaw.workspace.entries import (
     FileInfo,
+    IsFolderError,
     NotFoundError,
     RefusedError,
     WorkspaceError,
@@ -31,7 +32,7 @@ from meshclaw.workspace.entries import (
     shown_name,
 )
 from meshclaw.workspace.ignore import IgnoreFile, is_ignored, parse_ignore_file
-from meshclaw.workspace.links import real_place
+from meshclaw.workspace.links import real_names
 from meshclaw.workspace.repositories import require_no_repository
 
 RUN_FOLDER = "@run"
@@ -106,11 +107,11 @@ class Workspace:
             return False
         return True
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> io.BufferedReader:
         """A regular file, for reading. Devices, sockets and FIFOs are refused without being opened."""
         root, parts, relative = self._locate(path)
         if not parts:
-            raise WorkspaceError(f"{shown_name(path)}: is a folder")
+            raise IsFolderError(f"{shown_name(path)}: is a folder")
         with self._folder(root, parts[:-1]) as parent:
             return open_file(parent, parts[-1], relative)
 
@@ -183,7 +184,7 @@ class Workspace:
         parts = relative.split("/")
         if not relative or parts[0] == RUN_FOLDER or any(map(is_git, parts)):
             raise RefusedError(f"{shown_name(path)}: may not be written")
-        self._require_shown(self.root.joinpath(*parts), path)
+        self._require_shown(self.root, parts, path)
         with explained(relative):
             require_no_repository(self.root, parts, self._opener)
         with self._folder(self.root, parts[:-1], create=True) as folder:
@@ -198,39 +199,43 @@ class Workspace:
         if self.outputs is not None and relative.split("/")[0] == RUN_FOLDER:
             root, inside = self.outputs, relative[len(RUN_FOLDER) + 1 :]
         with explained(relative):
-            real = real_place(root, inside)
-        if not real.is_relative_to(root):
+            parts = real_names(root, inside)
+        if parts is None:
             raise RefusedError(f"{shown_name(path)}: leads out of the project through a symlink")
-        self._require_shown(real, path)
-        parts = list(real.relative_to(root).parts)
+        self._require_shown(root, parts, path)
         if any(map(is_git, parts)):
             raise RefusedError(f"{shown_name(path)}: what is inside .git may not be read")
         return root, parts, relative
 
-    def _require_shown(self, real: Path, path: str) -> None:
-        if self._hidden and any(one in self._hidden for one in (real, *real.parents)):
+    def _require_shown(self, root: Path, parts: list[str], path: str) -> None:
+        if not self._hidden:
+            return
+        real = root.joinpath(*parts)
+        if any(one in self._hidden for one in (real, *real.parents)):
             raise RefusedError(f"{shown_name(path)}: is not for tools")
 
     @contextlib.contextmanager
     def _folder(self, root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
         shown = "/".join(parts) or "the project's folder"
         with explained(shown):
-            top = os.open(root, FOLDER_FLAGS)
-            try:
-                descriptor = self._opener(top, parts)
-            except FileNotFoundError:
-                if not create:
-                    raise
-                descriptor = make_folder(top, parts)
-            finally:
-                os.close(top)
+            descriptor = os.open(root, FOLDER_FLAGS)
+            if parts:
+                top = descriptor
+                try:
+                    descriptor = self._opener(top, parts)
+                except FileNotFoundError:
+                    if not create:
+                        raise
+                    descriptor = make_folder(top, parts)
+                finally:
+                    os.close(top)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
 
-def open_file(folder: int, name: str, path: str) -> BinaryIO:
+def open_file(folder: int, name: str, path: str) -> io.BufferedReader:
     """A regular file in an open folder, for reading; `path` is for messages."""
     require_file(_lstat(folder, name, path), path)
     with explained(path):
@@ -240,7 +245,7 @@ def open_file(folder: int, name: str, path: str) -> BinaryIO:
     except WorkspaceError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "rb")
+    return io.BufferedReader(io.FileIO(descriptor))
 
 
 def _lstat(folder: int, name: str, path: str) -> os.stat_result:
