@@ -26,8 +26,8 @@ else:
         """A class decorator with the standard library's arguments, and classes that behave as its own do.
 
         What is not done is refused with TypeError when the class is made: fields with `init=False` or a
-        `hash` of their own, InitVar, and bases that the standard library has frozen. One thing differs: a
-        subclass that is no dataclass is frozen as well, whatever it adds.
+        `hash` of their own, InitVar, and bases that the standard library has frozen. Two things differ: a
+        subclass that is no dataclass is frozen as well, whatever it adds, and cannot declare a slot again.
         """
         if options or not (frozen and slots):
             return dataclasses.dataclass(

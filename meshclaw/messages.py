@@ -238,9 +238,10 @@ class RequestDigest:
         head = f'{{"effort":{_json(request.effort)},"max_output":{_json(request.max_output)},"messages":['
         known = len(self._messages)
         if head != self._head or request.messages[:known] != self._messages:
-            known, self._head, self._state = 0, head, hashlib.sha256(head.encode())
-        for number, message in enumerate(request.messages[known:], known):
-            self._state.update(f"{',' if number else ''}{_json(encode_message(message))}".encode())
+            known, self._messages = 0, ()
+            self._head, self._state = head, hashlib.sha256(head.encode())
+        new = [_json(encode_message(message)) for message in request.messages[known:]]
+        self._state.update((("," if known and new else "") + ",".join(new)).encode())
         self._messages = request.messages
         fixed = (request.model, request.schema, request.system, request.tools)
         if fixed != self._fixed:

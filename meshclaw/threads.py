@@ -14,10 +14,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar, TypeVarTuple
 
-from anyio import CancelScope
+from anyio import CancelScope, current_effective_deadline
 from anyio.lowlevel import checkpoint_if_cancelled
-
-from meshclaw.frozen import dataclass
 
 IDLE = 1.0
 """Seconds after which a thread that has nothing to do ends."""
@@ -31,8 +29,8 @@ Arguments = TypeVarTuple("Arguments")
 class Threads:
     """At most `most` threads: begun when they are needed, ended after `idle` seconds without a call.
 
-    They are daemons, so that none keeps the process. For the asyncio loop that `anyio.run` uses; of several
-    loops each gets its own results.
+    Threads whose call was abandoned come on top. All are daemons, so that none keeps the process. For the
+    asyncio loop that `anyio.run` uses; of several loops each gets its own results.
     """
 
     def __init__(self, most: int, *, idle: float = IDLE) -> None:
@@ -44,7 +42,7 @@ class Threads:
         self._process = os.getpid()
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._guard = Lock()
-        self._results: dict[asyncio.AbstractEventLoop, list[_Result]] = {}
+        self._ended: dict[asyncio.AbstractEventLoop, list[_Call]] = {}
         """What each loop is about to be told."""
         self._count = 0
         self._free = 0
@@ -53,19 +51,29 @@ class Threads:
     async def run(
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments, abandon: bool = False
     ) -> Result:
-        """What `function` gives or raises. It must not raise StopIteration.
+        """What `function` gives or raises.
 
-        Who is cancelled goes on when the function has ended; with `abandon` at once, and it runs on unseen.
-        Raises RuntimeError when not a single thread can be started.
+        When who waits is cancelled, a call that has not begun is withdrawn. One that has begun is waited
+        for, and its result comes back; with `abandon` it goes on unseen. Raises RuntimeError when not a
+        single thread can be started.
         """
         await checkpoint_if_cancelled()
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Result] = loop.create_future()
-        self._hand_over(_Call(function, arguments, loop, done))
-        if not abandon:
+        call = _Call(function, arguments, loop)
+        self._hand_over(call)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            if self._leave(call, abandon=abandon):
+                raise
             with CancelScope(shield=True):
-                await done
-        return await done
+                await call.told_anew()
+            if current_effective_deadline() > float("-inf"):
+                raise  # It was not a scope's, which would say so again.
+        if call.error is not None:
+            raise call.error
+        result: Result = call.value
+        return result
 
     def _hand_over(self, call: _Call) -> None:
         if self._process != os.getpid():
@@ -86,6 +94,17 @@ class Threads:
         self._count += 1
         self._free += 1
 
+    def _leave(self, call: _Call, *, abandon: bool) -> bool:
+        """Whether nobody needs to wait for a call any more: it will not begin, or is abandoned."""
+        with self._guard:
+            if not call.begun:
+                call.withdrawn = True
+                return True
+            if abandon and not call.ended:
+                call.withdrawn = True
+                self._count -= 1
+            return abandon
+
     def _work(self) -> None:
         while True:
             try:
@@ -97,53 +116,86 @@ class Threads:
                     self._free -= 1
                     self._count -= 1
                     return
-            self._tell(call.loop, call.made())
+            with self._guard:
+                if call.withdrawn:
+                    self._free += 1
+                    continue
+                call.begun = True
+            call.make()
+            if not self._go_on(call):
+                return
             del call
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, result: _Result) -> None:
+    def _go_on(self, call: _Call) -> bool:
+        """Tells the loop that a call has ended. False when it was abandoned: its thread counts no more."""
         with self._guard:
+            call.ended = True
+            if call.withdrawn:
+                return False
             self._free += 1
-            if loop in self._results:
-                self._results[loop].append(result)
-                return
-            self._results[loop] = [result]
+            if call.loop in self._ended:
+                self._ended[call.loop].append(call)
+                return True
+            self._ended[call.loop] = [call]
         try:
-            loop.call_soon_threadsafe(self._settle, loop)
+            call.loop.call_soon_threadsafe(self._tell, call.loop)
         except RuntimeError:
             # The loop is closed: nobody waits any more.
             with self._guard:
-                self._results.pop(loop, None)
+                self._ended.pop(call.loop, None)
+        return True
 
-    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._guard:
-            results = self._results.pop(loop)
-        for done, value, error in results:
-            if done.done():
-                continue
-            if error is None:
-                done.set_result(value)
-            else:
-                done.set_exception(error)
+            ended = self._ended.pop(loop)
+        for call in ended:
+            call.told = True
+            if not call.done.done():
+                call.done.set_result(None)
 
 
-_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
-"""Who waits for a call, what it gave, and what it raised."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    """A call under way, and who waits for it where."""
+    """One call, and who waits for it.
 
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Any]
+    `withdrawn`, `begun` and `ended` are read and set under the guard, all else by the thread that makes the
+    call and after it by the loop.
+    """
 
-    def made(self) -> _Result:
+    __slots__ = (
+        "arguments",
+        "begun",
+        "done",
+        "ended",
+        "error",
+        "function",
+        "loop",
+        "told",
+        "value",
+        "withdrawn",
+    )
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.loop = loop
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.withdrawn = self.begun = self.ended = self.told = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def make(self) -> None:
         try:
-            return self.done, self.function(*self.arguments), None
+            self.value = self.function(*self.arguments)
         except BaseException as error:
-            return self.done, None, error
+            self.error = error
+
+    async def told_anew(self) -> None:
+        """Waits for the end after all: whoever is cancelled takes the first future along."""
+        if not self.told:
+            self.done = self.loop.create_future()
+            await self.done
 
 
 _threads = Threads(MOST)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import Barrier, Event
 
 import anyio
@@ -39,6 +41,17 @@ async def test_an_error_comes_back_as_it_was_raised() -> None:
 
     with pytest.raises(FileNotFoundError, match="gone"):
         await Threads(1).run(refuse, "gone")
+
+
+async def test_an_error_that_futures_refuse_harms_nobody_else() -> None:
+    def stop() -> None:
+        raise StopIteration
+
+    threads = Threads(1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(threads.run, time.sleep, 0.01)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await threads.run(stop)
 
 
 async def test_calls_run_side_by_side_up_to_the_number_of_threads() -> None:
@@ -83,41 +96,90 @@ async def test_more_calls_than_threads_wait_and_all_are_made() -> None:
     assert most == 2
 
 
-async def test_who_is_cancelled_waits_for_the_end_of_the_call() -> None:
-    go, ended = Event(), Event()
+async def test_who_is_cancelled_gets_the_result_of_a_call_that_has_begun() -> None:
+    begun, go = Event(), Event()
+    found: list[str] = []
 
-    def call() -> None:
-        go.wait(10)
-        ended.set()
+    def call() -> str:
+        begun.set()
+        assert go.wait(10)
+        return "done"
 
-    async def release() -> None:
-        await anyio.sleep(0.05)
-        go.set()
+    async def ask() -> None:
+        found.append(await Threads(1).run(call))
+        await anyio.lowlevel.checkpoint()
+        found.append("went on")
 
     async with anyio.create_task_group() as group:
-        group.start_soon(release)
-        with anyio.move_on_after(0.01) as scope:
-            await Threads(1).run(call)
-            await anyio.lowlevel.checkpoint()
-        assert scope.cancelled_caught
-        assert ended.is_set()
+        group.start_soon(ask)
+        await until(begun.is_set)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.02)
+            assert found == []
+            go.set()
+    assert found == ["done"]
 
 
-async def test_an_abandoned_call_is_not_waited_for_and_goes_on() -> None:
-    threads = Threads(1)
-    go, ended = Event(), Event()
+async def test_a_cancellation_that_is_no_scopes_is_raised_after_the_call() -> None:
+    begun, go, ended = Event(), Event(), Event()
 
     def call() -> None:
-        go.wait(10)
+        begun.set()
+        assert go.wait(10)
         ended.set()
 
-    with anyio.move_on_after(0.01) as scope:
-        await threads.run(call, abandon=True)
-    assert scope.cancelled_caught
+    task = asyncio.create_task(Threads(1).run(call))
+    await until(begun.is_set)
+    task.cancel()
+    await anyio.sleep(0.02)
+    assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_a_call_that_has_not_begun_is_withdrawn(abandon: bool) -> None:
+    threads = Threads(1)
+    begun, go = Event(), Event()
+    called: list[int] = []
+
+    def call() -> None:
+        begun.set()
+        assert go.wait(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(threads.run, call)
+        await until(begun.is_set)
+        with anyio.move_on_after(0.01) as scope:
+            await threads.run(called.append, 1, abandon=abandon)
+        assert scope.cancelled_caught
+        assert not go.is_set()
+        go.set()
+        await threads.run(called.append, 2)
+    assert called == [2]
+
+
+async def test_an_abandoned_call_is_not_waited_for_goes_on_and_takes_no_place() -> None:
+    threads = Threads(1)
+    begun, go, ended = Event(), Event(), Event()
+
+    def call() -> None:
+        begun.set()
+        assert go.wait(10)
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(threads.run, call, abandon=True))
+        await until(begun.is_set)
+        group.cancel_scope.cancel()
+    assert await threads.run(lambda: "another") == "another"
     assert not ended.is_set()
     go.set()
-    # Its thread takes the next call.
-    assert await threads.run(ended.is_set)
+    await until(ended.is_set)
+    assert await threads.run(lambda: "a third") == "a third"
 
 
 async def test_nothing_begins_for_who_was_cancelled_before() -> None:

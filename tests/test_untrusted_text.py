@@ -117,6 +117,14 @@ def test_what_looks_like_a_vendors_key_is_taken_out(key: str) -> None:
     assert Redactor().text(f"key: {key}\n") == f"key: {REDACTED}\n"
 
 
+@pytest.mark.parametrize("first", KEYS, ids=lambda key: key[:12])
+@pytest.mark.parametrize("second", KEYS, ids=lambda key: key[:12])
+def test_what_is_taken_out_uncovers_no_other_key(first: str, second: str) -> None:
+    redactor = Redactor()
+    found = redactor.text(first + second)
+    assert redactor.text(found) == found
+
+
 @pytest.mark.parametrize("text", NO_SECRETS)
 def test_ordinary_text_is_not_taken_for_a_key(text: str) -> None:
     assert Redactor([SECRET]).text(text) == text
@@ -190,7 +198,21 @@ def test_a_stream_shows_ordinary_text_before_it_ends() -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [SECRET, KEYS[0], KEYS[3], KEYS[-1], " ", "word ", "sk-", "-", "Bearer ", "x", '"', "字"]
+            [
+                SECRET,
+                KEYS[0],
+                KEYS[2],
+                KEYS[3],
+                KEYS[-1],
+                " ",
+                "word ",
+                "sk-",
+                "-",
+                "Bearer ",
+                "x",
+                '"',
+                "字",
+            ]
         ),
         max_size=12,
     ),

@@ -38,7 +38,7 @@ class InputBound:
         messages = request.messages
         known = len(self._messages)
         if messages[:known] != self._messages:
-            known, self._bytes = 0, 0
+            known, self._messages, self._bytes = 0, (), 0
         self._bytes += sum(map(message_bytes, messages[known:]))
         self._messages = messages
         fixed = (request.system, request.tools, request.schema)

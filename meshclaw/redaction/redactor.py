@@ -64,7 +64,7 @@ class Redactor:
 
     def known_data(self, value: Any) -> Any:
         """As `data`, but only known secrets."""
-        return self._walk(value, self.known) if self.secrets else value
+        return self._walk(value, self.known)
 
     def _walk(self, value: Any, redact: Callable[[str], str]) -> Any:
         kind = type(value)
@@ -104,13 +104,18 @@ class Redactor:
 
     def spans(self, text: str, *, blocks: bool = True) -> list[Span]:
         """Where secrets stand, in order and apart; `blocks` are private keys."""
-        known = self.known_spans(text)
-        # What looks like a key is looked for where no known secret is.
-        rest = masked(text, known)
-        found = [*known, *find_tokens(rest)]
-        if blocks:
-            found += [key.span() for key in find_private_keys(rest)]
-        return merged(found)
+        found = more = self.known_spans(text)
+        rest = text
+        while True:
+            # Keys are looked for where nothing was found yet: one may end where another begins.
+            rest = masked(rest, more)
+            more = list(find_tokens(rest))
+            if blocks:
+                more += [key.span() for key in find_private_keys(rest)]
+            if not more:
+                return merged(found)
+            more = merged(more)
+            found = [*found, *more]
 
     def known_spans(self, text: str) -> list[Span]:
         """Where known secrets stand, in order and apart."""

@@ -35,8 +35,6 @@ PROPOSED = (
     "Proposed, not run: a person may have it done after this run. Go on without its result and do not ask "
     "for it again."
 )
-MOST_PREPARED = 64
-"""Decoded calls that are remembered."""
 GRACE = 15.0
 """Seconds beyond the context's timeout after which a tool that did not stop by itself is cancelled."""
 
@@ -93,7 +91,7 @@ class Toolbox:
     def only_reads(self, call: ToolCall) -> bool:
         """Whether the call may run beside others, and again. True for one that will not run at all."""
         try:
-            tool, arguments = self._prepare(call)
+            tool, arguments = self._prepared[call] = self._prepare(call)
             effects = tool.effects(arguments)
             return effects.only_reads or bool(self._review(tool, arguments).proposal)
         except ArgumentsError:
@@ -119,7 +117,8 @@ class Toolbox:
     async def execute(self, call: ToolCall) -> Executed:
         """Does what is asked, if it may be. Raises nothing but cancellation."""
         try:
-            tool, arguments = self._prepare(call)
+            prepared = self._prepared.pop(call, None)
+            tool, arguments = prepared or self._prepare(call)
             decision = self._review(tool, arguments)
             if decision.proposal:
                 return self._proposed(call, decision.proposal)
@@ -143,15 +142,6 @@ class Toolbox:
         return replace(executed, refused=refused) if refused else executed
 
     def _prepare(self, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
-        """A call is asked about several times around its execution; it is decoded once."""
-        prepared = self._prepared.get(call)
-        if prepared is None:
-            if len(self._prepared) >= MOST_PREPARED:
-                self._prepared.clear()
-            prepared = self._prepared[call] = self._decoded(call)
-        return prepared
-
-    def _decoded(self, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
         tool = self._tools.get(call.name.strip())
         if tool is None:
             names = ", ".join(self._tools) or "none"
