@@ -1,19 +1,21 @@
 """What a durable append costs, as a ratio to a bare write + fdatasync on the same disk.
 
-Usage: python benchmarks/ledger_append.py [FOLDER]    (FOLDER: where to write; default: here)
+    python benchmarks/ledger_append.py [--slower MS] [FOLDER]
 
-The three are taken in turn in one run, so that whatever else the machine does hits all alike; medians.
-`append`: FileLedger.append by one task: encoded, handed to the writer thread, locked, chained, written,
-synced, handed back. `in place`: the same without the thread. Bound: under 1.5 times bare.
-The hop to the thread and back is a fixed cost (some 60 us where this was written): it weighs most on a
-disk that syncs in 0.1 ms, and is what keeps the event loop free on one that takes 10.
+Writes into FOLDER (default: here). The three are taken in turn in one run, so that whatever else the
+machine does hits all alike; medians. `in place`: an entry encoded, the file locked, the line chained,
+written and synced, the lock given back; it is to take under 1.5 times bare. `append`: the same by
+`FileLedger.append`, so with the way to the writer's thread and back, which keeps the event loop free. That
+way is a fixed cost of some 0.1 ms: it weighs most on a disk that syncs in as little time. With `--slower`
+every sync takes MS milliseconds more, bare or not.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -90,14 +92,34 @@ async def together(folder: Path) -> float:
         return TASKS * EACH / (perf_counter() - start)
 
 
+def slow_down(seconds: float) -> None:
+    """Lets every sync of this process take longer."""
+    sync = os.fdatasync
+
+    def slower(descriptor: int) -> None:
+        sync(descriptor)
+        time.sleep(seconds)
+
+    os.fdatasync = slower
+
+
 def main() -> None:
-    where = sys.argv[1] if len(sys.argv) > 1 else "."
-    with tempfile.TemporaryDirectory(dir=where) as name:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--slower", type=float, default=0.0, metavar="MS")
+    parser.add_argument("folder", nargs="?", default=".")
+    options = parser.parse_args()
+    if options.slower:
+        slow_down(options.slower / 1_000)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         append, in_place, bare = anyio.run(partial(alone, Path(name)))
         rate = anyio.run(partial(together, Path(name)))
     print(f"bare write + fdatasync   {bare * 1e6:8.0f} us")
-    print(f"in place                 {in_place * 1e6:8.0f} us   {in_place / bare:.2f} x bare")
-    print(f"append                   {append * 1e6:8.0f} us   {append / bare:.2f} x bare (bound {BOUND})")
+    print(
+        f"in place                 {in_place * 1e6:8.0f} us   {in_place / bare:.2f} x bare (bound {BOUND})"
+    )
+    print(f"append                   {append * 1e6:8.0f} us   {append / bare:.2f} x bare")
     print(
         f"{TASKS} tasks at once       {rate:8.0f} appends/s   {rate * bare:.1f} x what bare ones could do"
     )
