@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import anyio
 
@@ -96,8 +97,8 @@ def slow_down(seconds: float) -> None:
     """Lets every sync of this process take longer."""
     sync = os.fdatasync
 
-    def slower(descriptor: int) -> None:
-        sync(descriptor)
+    def slower(fd: Any) -> None:
+        sync(fd)
         time.sleep(seconds)
 
     os.fdatasync = slower

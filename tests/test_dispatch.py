@@ -17,6 +17,7 @@ from meshclaw.errors import ExitCode, FailureKind, LedgerError, ProviderError
 from meshclaw.ledger.entry import Call, RunEnd
 from meshclaw.providers.retrying import Retrying
 from meshclaw.runners.prompt import PromptRunner
+from meshclaw.runs import RunDirectory
 from meshclaw.tasks import Output
 from meshclaw.testing import Say, call
 from meshclaw.usage import Usage
@@ -263,3 +264,15 @@ async def test_a_stated_dollar_limit_refuses_a_model_without_a_price(tmp_path: P
     record = await bench.run()
     assert (record["status"], record["exit"], record["calls"]) == ("over_budget", 4, 0)
     assert "no known price" in record["reason"]
+
+
+async def test_inputs_that_cannot_be_kept_end_the_run_as_failed(tmp_path: Path) -> None:
+    bench = RunBench(tmp_path, [Say("never")], options={"input_files": {"a/b": b"text"}})
+    with pytest.raises(FileNotFoundError):
+        await bench.run()
+    record = RunDirectory(tmp_path / "runs" / "run-1").read_record()
+    assert (record["status"], record["exit"]) == ("failed", 1)
+    assert "FileNotFoundError" in record["reason"]
+    assert [entry.kind for entry in bench.ledger.entries] == ["run"]
+    assert list((tmp_path / "active").iterdir()) == []
+    assert bench.provider.requests == []

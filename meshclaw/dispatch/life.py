@@ -27,6 +27,7 @@ from meshclaw.dispatch.records import (
     marker,
     proposed,
     redacted,
+    redacted_candidate,
     run_entry,
     run_record,
     under_way,
@@ -42,6 +43,7 @@ from meshclaw.runs import (
     RunDirectory,
     RunStatus,
 )
+from meshclaw.threads import in_thread
 from meshclaw.tools.base import ToolContext
 from meshclaw.tools.shell import denial
 from meshclaw.tools.toolbox import Toolbox
@@ -72,6 +74,7 @@ class Life:
         self._clock = perf_counter()
         self._toolbox: Toolbox | None = None
         self._attempts: Attempts | None = None
+        self._made: Workplace | Exception | None = None
         self._workplace: Workplace | None = None
         self._reused: str | None = None
         chronicle = Chronicle(house, directory)
@@ -115,8 +118,7 @@ class Life:
         found = None if self._earlier.record else await find_accepted(self._house, self._delegation)
         if found is None:
             return None
-        workplace = await self._house.disk.run(workplace_of, self._delegation, self._directory)
-        self._workplace = workplace
+        self._workplace = workplace = await self._new_workplace()
         folder = self._house.runs / found.run
         adopted = await adopt(found, folder, workplace, self._judging(workplace))
         if isinstance(adopted, str):
@@ -130,9 +132,7 @@ class Life:
 
     async def _set_up(self) -> Attempts:
         delegation, directory = self._delegation, self._directory
-        tampered = self._earlier.history.tampered
-        workplace = await self._house.disk.run(workplace_of, delegation, directory, tampered)
-        self._workplace = workplace
+        self._workplace = workplace = await self._new_workplace()
         await workplace.open(resumed=bool(self._earlier.record))
         self._toolbox = Toolbox(
             delegation.tools,
@@ -157,6 +157,15 @@ class Life:
             self._earlier.history,
         )
         return self._attempts
+
+    async def _new_workplace(self) -> Workplace:
+        made, self._made = self._made, None
+        if isinstance(made, Exception):
+            raise made
+        return await self._house.disk.run(self._make_workplace) if made is None else made
+
+    def _make_workplace(self) -> Workplace:
+        return workplace_of(self._delegation, self._directory, self._earlier.history.tampered)
 
     def _judging(self, workplace: Workplace) -> Judging:
         redact = self._house.redactor.text
@@ -184,12 +193,18 @@ class Life:
             self._directory.write_saved(self._delegation.saved)
         self._directory.write_record(record)
         mark_alive(self._house.runs, self._run)
+        try:
+            self._made = self._make_workplace()
+        except Exception as error:
+            # Raised when it is wanted: by then the run has begun, and can end as failed.
+            self._made = error
 
     async def _finish(self, conclusion: Conclusion) -> dict[str, Any]:
         # However a run ends, and whatever its runner tells: what was denied is in the record.
         candidate = conclusion.candidate
         denied = tuple(dict.fromkeys((*self._earlier.denied, *candidate.denied, *self._denied())))
-        candidate = self._redacted(replace(candidate, denied=denied))
+        candidate = replace(candidate, denied=denied)
+        candidate = redacted_candidate(candidate, self._house.redactor.data)
         conclusion = replace(conclusion, candidate=candidate)
         if self._attempts is None or not self._attempts.ended:
             await self._record("end", durable=False, status=str(candidate.status), reason=candidate.reason)
@@ -207,23 +222,13 @@ class Life:
         if self._house.accepted is not None:
             self._house.accepted.add(entry)
         await self._clear_up(record)
-        await self._house.disk.run(self._let_go)
+        await in_thread(self._let_go)  # It waits for no other run's files to be written.
         self._notify("run-end", **record)
         return record
 
     def _let_go(self) -> None:
         marker(self._house.runs, self._run).unlink(missing_ok=True)
         self._directory.close()
-
-    def _redacted(self, candidate: Candidate) -> Candidate:
-        redact = self._house.redactor.data
-        return replace(
-            candidate,
-            text=redact(candidate.text),
-            value=redact(candidate.value),
-            reason=redact(candidate.reason),
-            denied=tuple(dict.fromkeys(redact(candidate.denied))),
-        )
 
     async def _hand_back(self, conclusion: Conclusion) -> Delivery:
         """A run that may go on keeps its copy, and has no patch yet."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from meshclaw.errors import ProblemsError
 from meshclaw.ledger.entry import Call, RunEnd
 from meshclaw.metering import timestamp, total_cost, total_usage
 from meshclaw.pricing import format_usd
-from meshclaw.runs import read_transcript
+from meshclaw.runs import Candidate, read_transcript
 from meshclaw.usage import UNKNOWN
 
 EXACT = frozenset(
@@ -43,6 +44,17 @@ EXACT = frozenset(
 def redacted(record: Mapping[str, Any], redact: Callable[[Any], Any]) -> dict[str, Any]:
     """A record without secrets in what others wrote."""
     return {key: value if key in EXACT else redact(value) for key, value in record.items()}
+
+
+def redacted_candidate(candidate: Candidate, redact: Callable[[Any], Any]) -> Candidate:
+    """A candidate without secrets, what was denied each once."""
+    return replace(
+        candidate,
+        text=redact(candidate.text),
+        value=redact(candidate.value),
+        reason=redact(candidate.reason),
+        denied=tuple(dict.fromkeys(redact(candidate.denied))),
+    )
 
 
 def marker(runs: Path, run: str) -> Path:
