@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def _needs_bubblewrap() -> pytest.MarkDecorator:
 
 needs_bubblewrap = _needs_bubblewrap()
 PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)
+"""As a word of a shell command: there may be a blank in it."""
 
 
 @dataclass

@@ -15,11 +15,11 @@ MODEL = "openai/gpt-6.1-terra"
 
 
 def _shell(folder: Path, script: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Runs `script` in sh, with `$MESHCLAW` as the command."""
+    """Runs `script` in sh, with `"$PYTHON" -m meshclaw` as the command."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
-        "MESHCLAW": f"{sys.executable} -m meshclaw",
+        "PYTHON": sys.executable,
         "MESHCLAW_LEDGER": str(folder / "ledger.jsonl"),
         **more,
     }
@@ -33,7 +33,7 @@ def _shell(folder: Path, script: str, **more: str) -> subprocess.CompletedProces
 def test_a_standard_output_that_cannot_be_written_is_said(
     tmp_path: Path, command: str, target: str
 ) -> None:
-    done = _shell(tmp_path, f"$MESHCLAW {command} {target}")
+    done = _shell(tmp_path, f'"$PYTHON" -m meshclaw {command} {target}')
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot write to standard output: ")
     assert "defect" not in done.stderr
@@ -45,7 +45,7 @@ def test_a_run_whose_events_cannot_be_written_is_stopped_and_closed(tmp_path: Pa
         server.script(Turn(text="an answer that nobody reads"))
         done = _shell(
             tmp_path,
-            f"echo text | $MESHCLAW run summarize --model {MODEL} --stream-json >/dev/full",
+            f'echo text | "$PYTHON" -m meshclaw run summarize --model {MODEL} --stream-json >/dev/full',
             OPENAI_API_KEY="key",
             ANTHROPIC_BASE_URL=server.url,
         )
@@ -58,7 +58,7 @@ def test_a_run_whose_events_cannot_be_written_is_stopped_and_closed(tmp_path: Pa
 @pytest.mark.parametrize("command", ["tasks list", "report --json"])
 def test_a_current_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> None:
     (tmp_path / "gone").mkdir()
-    done = _shell(tmp_path, f"cd gone && rmdir ../gone && $MESHCLAW {command}")
+    done = _shell(tmp_path, f'cd gone && rmdir ../gone && "$PYTHON" -m meshclaw {command}')
     assert done.returncode == 2
     assert done.stderr.startswith("current folder: is gone: ")
     if "--json" in command:

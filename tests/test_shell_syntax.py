@@ -153,11 +153,10 @@ def test_a_real_shell_runs_what_was_parsed(tmp_path: Path, shell: str) -> None:
     an expansion or a lost word would show.
     """
     log = tmp_path / "log"
+    logs = tmp_path / "logs.py"
+    logs.write_text(f"import json, sys\nopen({str(log)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n")
     program = tmp_path / "p"
-    program.write_text(
-        f"#!{sys.executable} -S\nimport json, sys\n"
-        f"open({str(log)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
-    )
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-S", str(logs)])} "$@"\n')
     program.chmod(0o755)
     # A function would be faster than a program for each line, and has the same argument list.
     prelude = "p() { for w in \"$@\"; do printf '%s\\0' \"$w\"; done; printf '\\036'; }\n"

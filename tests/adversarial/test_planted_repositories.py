@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from contained import PYTHON, Bench, asked, git, needs_bubblewrap
+from contained import Bench, asked, git, needs_bubblewrap
 from landlock_place import Place, needs_landlock, place
 
 from meshclaw.sandbox.base import Confinement, SandboxError
@@ -118,7 +119,7 @@ else:
 @needs_bubblewrap
 async def test_a_repository_with_the_inode_of_a_link_that_was_there(tree: Bench) -> None:
     (tree.project / "src" / "x" / ".git").symlink_to("nowhere")
-    script = shlex.join([PYTHON, "-c", REPLACED])
+    script = shlex.join([sys.executable, "-c", REPLACED])
     assert (await tree.contained(script, "src/**")).not_kept == ("src/x/.git",)
     assert not (tree.project / "src" / "x" / ".git").exists()
 
@@ -147,7 +148,7 @@ def test_a_folder_that_is_locked_hides_nothing(tmp_path: Path) -> None:
     for path in (tmp_path / "old", tmp_path / "new" / "a" / "b", tmp_path / "new" / "a"):
         path.chmod(0)
     done = subprocess.run(
-        [PYTHON, "-c", LOCKED, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LOCKED, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("['new/a/b/.git'] []\n", "")
     (tmp_path / "old").chmod(0o700)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import secrets
 import shlex
+import sys
 from collections.abc import Iterator
 
 import pytest
-from contained import PYTHON, Bench, needs_bubblewrap
+from contained import Bench, needs_bubblewrap
 from seccomp_probes import ATTACKS, PROBES
 
 pytestmark = needs_bubblewrap
@@ -28,7 +29,7 @@ CREATE, REMOVE = 0o1000, 0
 
 
 def _script(name: str) -> str:
-    return shlex.join([PYTHON, "-I", "-c", PROBES, ATTACKS[name][0]])
+    return shlex.join([sys.executable, "-I", "-c", PROBES, ATTACKS[name][0]])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,6 +55,6 @@ def segment() -> Iterator[int]:
 
 async def test_the_machines_shared_memory_is_not_there(bench: Bench, segment: int) -> None:
     look = f"import ctypes; print(ctypes.CDLL(None).shmget({segment}, 0, 0) >= 0 and 'REACHED')"
-    script = shlex.join([PYTHON, "-I", "-c", look])
+    script = shlex.join([sys.executable, "-I", "-c", look])
     assert "REACHED" in (await bench.free(script)).output
     assert "REACHED" not in (await bench.contained(script)).output

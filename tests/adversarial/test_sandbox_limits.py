@@ -7,11 +7,12 @@ import os
 import shlex
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contained import PYTHON, Bench, needs_bubblewrap
+from contained import Bench, needs_bubblewrap
 from landlock_place import Place, needs_landlock, place
 
 from meshclaw.sandbox.base import Confinement, Limits
@@ -40,7 +41,7 @@ print("do" + "ne")
 
 
 def python(code: str) -> str:
-    return shlex.join([PYTHON, "-I", "-c", code])
+    return shlex.join([sys.executable, "-I", "-c", code])
 
 
 @needs_bubblewrap
@@ -172,7 +173,7 @@ for name in sys.argv[1:]:
 async def test_who_listens_in_the_project_is_not_reached(
     bench: Bench, listener: list[str], globs: tuple[str, ...]
 ) -> None:
-    script = shlex.join([PYTHON, "-I", "-c", CONNECT, *listener])
+    script = shlex.join([sys.executable, "-I", "-c", CONNECT, *listener])
     assert (await bench.free(script)).output == "REACHED\nREACHED\n"
     result = await bench.contained(script, *globs)
     assert "REACHED" not in result.output

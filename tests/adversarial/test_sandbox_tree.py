@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -132,7 +133,7 @@ async def test_a_masked_file_stays_masked_when_its_folder_is_moved(
     key.parent.mkdir(parents=True)
     key.write_text(KEY)
     secret.hidden = (key,)
-    move = shlex.join([PYTHON, "-c", "import os; os.rename('src/keys', 'src/moved')"])
+    move = shlex.join([sys.executable, "-c", "import os; os.rename('src/keys', 'src/moved')"])
     sandbox = secret.sandbox()
     for script in (move, "cat src/*/deep/key; echo looked"):
         result = await sandbox.execute(secret.command(script, globs))
@@ -144,6 +145,7 @@ async def test_a_masked_file_stays_masked_when_its_folder_is_moved(
 
 DEEP = """
 import os
+import sys
 for _ in range(40):
     os.mkdir("d" * 200); os.chdir("d" * 200)
 os.mkdir(".git")
